@@ -1,0 +1,83 @@
+"""From the log's records to columns: what the source hands on is one Arrow table a stream, a row an event.
+
+Nothing here looks at one event: the values of a block are joined, split at newlines and numbered by Arrow and NumPy.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.log import Block
+from connectors.record import Record
+
+LINES = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("index", pa.int64()),
+        ("received_at", pa.timestamp("us", "UTC")),
+        ("_offset", pa.int64()),
+        ("line", pa.string()),
+    ]
+)
+"""One row an event: `line` is its JSON text; (`request_id`, `index`) its identity; `_offset` its record's."""
+
+
+class StreamLines(msgspec.Struct, frozen=True, gc=False):
+    """One stream's part of a batch: its events in log order (`LINES`), and the same lines as one NDJSON text."""
+
+    stream: str
+    table: pa.Table
+    ndjson: bytes
+
+
+class LogBatch(msgspec.Struct, frozen=True, gc=False):
+    """What was read of one partition in one go. `next_offset` is where to read on; a batch may hold no event."""
+
+    partition: int
+    next_offset: int
+    streams: tuple[StreamLines, ...] = ()
+    flush: bool = False  # asks the destinations to commit what they hold: the dataflow is about to stop
+
+
+def batch_of(block: Block) -> LogBatch:
+    """The block's events by stream, each stream's in log order."""
+    by_stream: dict[str, tuple[list[int], list[Record]]] = {}
+    for offset, record in zip(block.offsets, block.records, strict=True):
+        offsets, records = by_stream.setdefault(record.stream, ([], []))
+        offsets.append(offset)
+        records.append(record)
+    streams = tuple(_lines(stream, *part) for stream, part in by_stream.items())
+    return LogBatch(block.partition, block.next_offset, streams)
+
+
+def _lines(stream: str, offsets: list[int], records: list[Record]) -> StreamLines:
+    values = pa.array([record.value for record in records], pa.large_binary())
+    split = pc.split_pattern(values, b"\n")
+    line = pc.list_flatten(split)
+    lengths = pc.list_value_length(split).to_numpy()
+    parent = np.repeat(np.arange(len(records)), lengths)
+    starts = np.cumsum(lengths) - lengths - np.array([record.first_index for record in records])
+    index = np.arange(len(line)) - np.repeat(starts, lengths)
+    received = np.array([record.received_at for record in records], np.int64)
+    request_ids = pa.array([record.request_id for record in records], pa.string())
+    table = pa.Table.from_arrays(
+        [
+            request_ids.take(pa.array(parent)),
+            pa.array(index, pa.int64()),
+            pa.array(received[parent], pa.int64()).cast(pa.timestamp("us", "UTC")),
+            pa.array(np.array(offsets, np.int64)[parent]),
+            _text(line),
+        ],
+        schema=LINES,
+    )
+    return StreamLines(stream, table, b"\n".join(record.value for record in records))
+
+
+def _text(lines: pa.Array) -> pa.Array:
+    try:
+        return lines.cast(pa.string())
+    except pa.ArrowInvalid:  # not UTF-8: no gateway let it in, and no JSON parser will
+        return pa.array([line.decode(errors="replace") for line in lines.to_pylist()], pa.string())

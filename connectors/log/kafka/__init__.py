@@ -1,0 +1,213 @@
+"""The Kafka log: one topic, one idempotent producer a process, `acks=all`.
+
+An append returns when all in-sync replicas have the record. One that is not acknowledged within `ack_timeout` is
+refused, though it may still arrive: the sender repeats it, and its Idempotency-Key makes the repeat harmless. Keyed
+requests are placed by the number of partitions that a process found when it connected: grow a topic while no keyed
+request is being repeated.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RetriableError
+
+from connectors.errors import Unavailable
+from connectors.log import Position
+from connectors.log.kafka.clients import (
+    CONNECT_SECONDS,
+    described_topic,
+    failures_named,
+    new_consumer,
+    new_producer,
+    refuse_bad_options,
+    unavailable,
+)
+from connectors.log.kafka.reader import KafkaReader, group_name, keyed_requests
+from connectors.log.placement import keyed_partition, packed
+from connectors.log.settings import KafkaLogSettings
+from connectors.record import Record
+
+__all__ = ["KafkaLog", "KafkaLogSettings"]
+
+_log = structlog.get_logger(__name__)
+
+_OVERHEAD = 512  # bytes of headers and bookkeeping a record, roughly
+_CHECK_SECONDS = 1.0  # an acknowledgement this recent is proof enough that the log can be written
+_RETRY_SECONDS = 1.0  # how long a failed connection stands for the appends that come next
+
+
+class KafkaLog:
+    """`Log` over a Kafka topic. It connects when it is first used, and again when the brokers come back."""
+
+    def __init__(self, settings: KafkaLogSettings) -> None:
+        """ConfigError for options that cannot be; brokers that are down are no error yet."""
+        refuse_bad_options(settings)
+        self._settings = settings
+        self._process = os.getpid()
+        self._connecting = threading.Lock()
+        self._producer: KafkaProducer | None = None
+        self._partitions = 0
+        self._identity = ""
+        self._refused: tuple[float, Unavailable] | None = None
+        self._counting = threading.Lock()
+        self._in_flight = 0
+        self._turns = itertools.count(random.randrange(1000))  # noqa: S311 -- where a process starts to spread
+        self._acknowledged_at = float("-inf")
+
+    @property
+    def partitions(self) -> int:
+        self._describe()
+        return self._partitions
+
+    @property
+    def identity(self) -> str:
+        self._describe()
+        return self._identity
+
+    def append(self, record: Record) -> Position:
+        if os.getpid() != self._process:
+            raise RuntimeError("the Kafka log was opened before this process forked: open it afterwards")
+        deadline = time.monotonic() + self._settings.ack_timeout
+        producer = self._connected(deadline)
+        records = packed(record, self._settings.packing)
+        if record.keyed:
+            partition = keyed_partition(record.request_id, self._partitions)
+        else:
+            partition = next(self._turns) % self._partitions
+        self._admit(sum(_size(each) for each in records))
+        futures = []
+        for number, each in enumerate(records):
+            try:
+                futures.append(self._send(producer, each, partition))
+            except (KafkaError, OSError, ValueError) as exc:  # ValueError: the topic has lost partitions
+                self._release(sum(_size(rest) for rest in records[number:]))
+                raise self._failure(producer, exc) from exc
+        try:
+            offsets = [future.get(timeout=max(0.0, deadline - time.monotonic())).offset for future in futures]
+        except (KafkaError, OSError) as exc:
+            raise self._failure(producer, exc) from exc
+        self._acknowledged_at = time.monotonic()
+        return Position(self._settings.topic, partition, offsets[0])
+
+    def check(self) -> None:
+        if time.monotonic() - self._acknowledged_at < _CHECK_SECONDS:
+            return
+        self._connected(time.monotonic() + CONNECT_SECONDS)
+        with failures_named(self._settings, "looking whether the log can be written"):
+            topic = described_topic(self._settings, create=False)
+        headless = [part for part in (topic or {}).get("partitions", ()) if part["leader_id"] < 0]
+        if topic is None or headless:
+            raise Unavailable(
+                f"the log cannot be written: Kafka topic '{self._settings.topic}' has no leader"
+                f" for {len(headless) or 'all'} of its partitions",
+                remedy="see that its brokers are up",
+            )
+
+    def reader(self, partitions: Sequence[int], start: Mapping[int, int], *, group: str) -> KafkaReader:
+        return KafkaReader(self._settings, partitions, start, group)
+
+    def committed(self, group: str) -> dict[int, int]:
+        parts = [TopicPartition(self._settings.topic, partition) for partition in range(self.partitions)]
+        with failures_named(self._settings, "reading what was committed"):
+            consumer = new_consumer(self._settings, group_id=group_name(group))
+            try:
+                found = {part.partition: consumer.committed(part, timeout_ms=10_000) for part in parts}
+            finally:
+                consumer.close(autocommit=False, timeout_ms=1000)
+        return {partition: offset for partition, offset in found.items() if offset is not None}
+
+    def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
+        return keyed_requests(self._settings, partition, since=since, before_offset=before_offset)
+
+    def close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=self._settings.ack_timeout)
+
+    def _send(self, producer: KafkaProducer, record: Record, partition: int) -> Any:
+        future = producer.send(
+            self._settings.topic,
+            record.value,
+            headers=record.headers(),
+            partition=partition,
+            timestamp_ms=record.received_at // 1000,
+        )
+        # Not when the append gives up, but when the producer does: until then it holds the bytes.
+        size = _size(record)
+        future.add_both(lambda _: self._release(size))
+        return future
+
+    def _admit(self, size: int) -> None:
+        with self._counting:
+            if self._in_flight + size > self._settings.max_in_flight_bytes:
+                raise Unavailable(
+                    f"{self._in_flight:,} bytes already wait for Kafka to acknowledge them",
+                    remedy="send it again in a moment, or raise log.kafka.max_in_flight_bytes",
+                )
+            self._in_flight += size
+
+    def _release(self, size: int) -> None:
+        with self._counting:
+            self._in_flight -= size
+
+    def _failure(self, producer: KafkaProducer, exc: BaseException) -> Unavailable:
+        """What to tell the sender. A producer that failed for another reason than the brokers' absence is done with."""
+        if not isinstance(exc, RetriableError | KafkaTimeoutError | MessageSizeTooLargeError | OSError):
+            with self._connecting:
+                spent = self._producer is producer
+                if spent:
+                    self._producer = None
+            if spent:
+                _log.warning("kafka_producer_replaced", topic=self._settings.topic, error=type(exc).__name__)
+                threading.Thread(target=producer.close, kwargs={"timeout": 0}, daemon=True).start()
+        return unavailable(self._settings, "the log did not acknowledge", exc)
+
+    def _connected(self, deadline: float) -> KafkaProducer:
+        producer = self._producer
+        if producer is not None:
+            return producer
+        if not self._connecting.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise unavailable(self._settings, "the log cannot be reached", KafkaTimeoutError())
+        try:
+            if self._producer is None:
+                self._refuse_for_a_while()
+                try:
+                    with failures_named(self._settings, "the log cannot be reached"):
+                        self._read_topic()
+                        self._producer = new_producer(self._settings)
+                except Unavailable as exc:
+                    self._refused = time.monotonic(), exc
+                    raise
+            return self._producer
+        finally:
+            self._connecting.release()
+
+    def _refuse_for_a_while(self) -> None:
+        """So that appends do not queue up, each to wait in its turn for brokers that are down."""
+        if self._refused is not None and time.monotonic() - self._refused[0] < _RETRY_SECONDS:
+            raise Unavailable(self._refused[1].what, remedy=self._refused[1].remedy)
+
+    def _describe(self) -> None:
+        if not self._partitions:
+            with self._connecting, failures_named(self._settings, "the log cannot be reached"):
+                self._read_topic()
+
+    def _read_topic(self) -> None:
+        topic = described_topic(self._settings, create=True)
+        if topic is None:
+            raise KafkaTimeoutError(f"topic {self._settings.topic} was created and is not there yet")
+        self._partitions = len(topic["partitions"])
+        self._identity = f"kafka-{topic['topic_id']}"
+
+
+def _size(record: Record) -> int:
+    return len(record.value) + _OVERHEAD

@@ -1,0 +1,168 @@
+"""Clients of the Kafka log: their options, their topic, and what their errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import (
+    KafkaConfigurationError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    SaslAuthenticationFailedError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from connectors.errors import ConfigError, Unavailable
+from connectors.log.settings import KafkaLogSettings
+
+REQUEST_BYTES = 2_097_152  # a request of 1 MB with its headers and the framing of its batch
+CONNECT_SECONDS = 5.0
+
+_OURS = {  # what the promises of the log rest on, or what other settings say
+    "acks",
+    "auto_offset_reset",
+    "bootstrap_servers",
+    "enable_auto_commit",
+    "enable_idempotence",
+    "group_id",
+    "isolation_level",
+    "key_deserializer",
+    "key_serializer",
+    "transactional_id",
+    "value_deserializer",
+    "value_serializer",
+}
+
+
+def refuse_bad_options(settings: KafkaLogSettings) -> None:
+    """ConfigError for options that no client knows, or that headrace decides, and for a topic it cannot have."""
+    if "{" in settings.topic:
+        raise ConfigError(
+            f"log.kafka.topic: a topic for each stream ('{settings.topic}') is not supported yet",
+            remedy="name one topic for all streams",
+        )
+    known = KafkaProducer.DEFAULT_CONFIG.keys() | KafkaConsumer.DEFAULT_CONFIG.keys()
+    for name in settings.options:
+        if name in _OURS:
+            raise ConfigError(f"log.kafka.options.{name} is headrace's to set", remedy="remove it")
+        if name not in known:
+            raise ConfigError(
+                f"log.kafka.options.{name} is no option of kafka-python", remedy="see the documentation of its clients"
+            )
+
+
+def new_producer(settings: KafkaLogSettings) -> KafkaProducer:
+    """A producer, connected; a batch it cannot deliver fails within `ack_timeout`, so its memory is given back."""
+    patience = int(settings.ack_timeout * 1000)
+    defaults = {
+        "acks": "all",
+        "enable_idempotence": True,
+        "linger_ms": 5,
+        "batch_size": 262_144,
+        "compression_type": None if settings.compression == "none" else settings.compression,
+        "max_request_size": REQUEST_BYTES,
+        "request_timeout_ms": patience,
+        "delivery_timeout_ms": patience + 1000,
+        "max_block_ms": patience,
+        "reconnect_backoff_max_ms": 1000,
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
+    return KafkaProducer(**_configured(KafkaProducer, settings, defaults))
+
+
+def new_consumer(settings: KafkaLogSettings, **defaults: Any) -> KafkaConsumer:
+    """A consumer, connected and assigned nothing."""
+    return KafkaConsumer(
+        **_configured(
+            KafkaConsumer,
+            settings,
+            {
+                "enable_auto_commit": False,
+                "auto_offset_reset": "none",
+                "isolation_level": "read_committed",
+                "fetch_max_wait_ms": 100,
+                "fetch_max_bytes": 16_777_216,
+                "max_partition_fetch_bytes": 4_194_304,
+                "request_timeout_ms": 15_000,
+                "reconnect_backoff_max_ms": 1000,
+                "allow_auto_create_topics": False,
+                "metrics_enabled": False,
+                **defaults,
+            },
+        )
+    )
+
+
+def described_topic(settings: KafkaLogSettings, *, create: bool) -> dict[str, Any] | None:
+    """The topic's metadata; where it is missing it is made, or None comes back."""
+    defaults = {"request_timeout_ms": int(CONNECT_SECONDS * 1000)}
+    admin = KafkaAdminClient(**_configured(KafkaAdminClient, settings, defaults))
+    try:
+        topic = _topic(admin, settings.topic)
+        if topic is None and create:
+            _create(admin, settings)
+            topic = _topic(admin, settings.topic)
+        return topic
+    finally:
+        admin.close()
+
+
+@contextmanager
+def failures_named(settings: KafkaLogSettings, doing: str) -> Iterator[None]:
+    """Turns what kafka-python raises into an Unavailable that says what, where, and the remedy."""
+    try:
+        yield
+    except (KafkaError, OSError) as exc:
+        raise unavailable(settings, doing, exc) from exc
+
+
+def unavailable(settings: KafkaLogSettings, doing: str, exc: BaseException) -> Unavailable:
+    """The Unavailable that `exc` means. It names the error, never what was being sent."""
+    servers = settings.bootstrap_servers
+    where = servers if isinstance(servers, str) else ",".join(servers)
+    remedy = "send it again in a moment; if it stays so, see that the brokers are up and reachable from here"
+    if isinstance(exc, MessageSizeTooLargeError):
+        remedy = f"set max.message.bytes of the topic, and message.max.bytes of the brokers, to {REQUEST_BYTES}"
+    elif isinstance(exc, SaslAuthenticationFailedError | TopicAuthorizationFailedError):
+        remedy = "see log.kafka.options, and that this user may read, write and create the topic"
+    elif isinstance(exc, KafkaConfigurationError):
+        remedy = f"mend log.kafka.options: {exc}"
+    return Unavailable(f"{doing} (Kafka topic '{settings.topic}' at {where}): {type(exc).__name__}", remedy=remedy)
+
+
+def _configured(client: Any, settings: KafkaLogSettings, defaults: dict[str, Any]) -> dict[str, Any]:
+    """The options of `client`: ours, and on top of them those of the user's that this kind of client has."""
+    own = {name: value for name, value in settings.options.items() if name in client.DEFAULT_CONFIG}
+    return {
+        "client_id": "headrace",
+        "bootstrap_timeout_ms": int(min(CONNECT_SECONDS, settings.ack_timeout) * 1000),
+        **defaults,
+        **own,
+        "bootstrap_servers": settings.bootstrap_servers,
+    }
+
+
+def _topic(admin: KafkaAdminClient, name: str) -> dict[str, Any] | None:
+    try:
+        found: list[dict[str, Any]] = admin.describe_topics([name])
+    except UnknownTopicOrPartitionError:
+        return None
+    return next((topic for topic in found if topic["name"] == name and not topic.get("error_code")), None)
+
+
+def _create(admin: KafkaAdminClient, settings: KafkaLogSettings) -> None:
+    topic = {
+        "num_partitions": settings.partitions,
+        "replication_factor": settings.replication_factor,
+        "configs": {"max.message.bytes": str(REQUEST_BYTES)},
+    }
+    try:
+        admin.create_topics({settings.topic: topic}, timeout_ms=int(CONNECT_SECONDS * 1000), wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        return  # another process was faster

@@ -1,0 +1,120 @@
+"""The wire contract of the log: one accepted request is one record.
+
+A record's value is the request's events as NDJSON, one line an event and no newline at the end; facts about the
+request travel in headers, so `kcat -C` prints the events and nothing else:
+
+    stream        the stream's id (UUID, lower case)
+    request-id    UUID; its version tells how it was made: 8 from an Idempotency-Key, 7 otherwise
+    received-at   RFC 3339 with microseconds and `Z`
+    count         the number of events, decimal
+    content-type  application/x-ndjson
+    v             1
+    index         only with `log.packing: event`: which event of its request this record is
+
+An event's identity is decided here and never again: `event_id = "<request-id>-<index>"`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+CONTENT_TYPE = b"application/x-ndjson"
+VERSION = b"1"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One accepted request (or, with `packing: event`, one of its events).
+
+    `received_at` is in microseconds since the Unix epoch, UTC. `first_index` is the index of the value's first line
+    within its request: 0 unless the log packs one event a record.
+    """
+
+    stream: str
+    request_id: str
+    received_at: int
+    count: int
+    value: bytes
+    first_index: int = 0
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the request carried an Idempotency-Key: only such requests are remembered for deduplication."""
+        return is_keyed(self.request_id)
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The record's headers, as Kafka carries them."""
+        headers = [
+            ("stream", self.stream.encode()),
+            ("request-id", self.request_id.encode()),
+            ("received-at", format_instant(self.received_at).encode()),
+            ("count", b"%d" % self.count),
+            ("content-type", CONTENT_TYPE),
+            ("v", VERSION),
+        ]
+        if self.first_index:
+            headers.append(("index", b"%d" % self.first_index))
+        return headers
+
+
+def record_from_headers(headers: Iterable[tuple[str, bytes]], value: bytes) -> Record:
+    """The record that `headers` and `value` carry; ValueError names the header that is missing or malformed."""
+    named = dict(headers)
+    try:
+        if named.get("v", VERSION) != VERSION:
+            raise ValueError(f"record version {named['v']!r} is newer than this headrace understands")
+        return Record(
+            stream=named["stream"].decode(),
+            request_id=named["request-id"].decode(),
+            received_at=parse_instant(named["received-at"].decode()),
+            count=int(named["count"]),
+            value=value,
+            first_index=int(named.get("index", b"0")),
+        )
+    except KeyError as exc:
+        raise ValueError(f"a record without its {exc.args[0]!r} header") from None
+
+
+def keyed_request_id(stream: str, key: str) -> str:
+    """The request id that an Idempotency-Key stands for within `stream`: UUID version 8 (RFC 9562) over SHA-256."""
+    digest = int.from_bytes(hashlib.sha256(f"{stream}\0{key}".encode()).digest()[:16], "big")
+    return str(UUID(int=digest & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62))
+
+
+def new_request_id() -> str:
+    """A fresh request id: UUID version 7 (RFC 9562), so ids sort by time of receipt."""
+    random = int.from_bytes(os.urandom(10), "big")
+    bits = (time.time_ns() // 1_000_000) << 80 | random
+    return str(UUID(int=bits & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62))
+
+
+def is_keyed(request_id: str) -> bool:
+    """Whether `request_id` was derived from an Idempotency-Key."""
+    return request_id[14:15] == "8"
+
+
+def now_microseconds() -> int:
+    """The clock, in microseconds since the Unix epoch. Only the gateway may ask it: everything later uses `received_at`."""
+    return time.time_ns() // 1000
+
+
+def format_instant(microseconds: int) -> str:
+    """RFC 3339 in UTC with six digits, e.g. `2025-02-12T14:32:15.000001Z`."""
+    return (_EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_instant(text: str) -> int:
+    """The inverse of `format_instant`, forgiving about offset and digits; ValueError where it is not a date-time."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,291 @@
+"""Fits a batch to a table's columns without losing or rounding anything.
+
+Delta's own writer casts silently (2.5 becomes 2), so no cast is left to it: every value goes into its column when the
+column's type holds it exactly, and otherwise whole, as JSON under its path, into `_rescued`, where the row's column is
+NULL. The work is one SQL query a (batch schema, table schema), compiled once.
+
+A column whose values disagree about their kind arrives as JSON text; the batch's schema metadata names such paths
+(`mark_json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from connectors.columns import Path, dotted, literal, quoted
+
+EXTRA = "_extra"
+"""Batch column: what no typed column could carry, as `"path":value` members of a JSON object; NULL for most rows."""
+
+RESCUED = "_rescued"
+
+_JSON_PATHS = b"headrace.json"
+_NUMERIC_KINDS = "('BIGINT', 'UBIGINT', 'HUGEINT', 'UHUGEINT', 'DOUBLE')"
+
+
+def mark_json(table: pa.Table, paths: Iterable[Path]) -> pa.Table:
+    """`table` with the paths of the columns that hold JSON text noted in its schema."""
+    return table.replace_schema_metadata({_JSON_PATHS: msgspec.json.encode(sorted(paths))})
+
+
+def json_paths(schema: pa.Schema) -> frozenset[Path]:
+    """The paths that `mark_json` noted."""
+    noted = (schema.metadata or {}).get(_JSON_PATHS)
+    return frozenset(tuple(path) for path in msgspec.json.decode(noted)) if noted else frozenset()
+
+
+def conform_query(batch: pa.Schema, table: pa.Schema, source: str) -> str:
+    """The query over `source` (a relation of schema `batch`) whose columns are exactly those of `table`."""
+    conforming = _Conforming(json_paths(batch))
+    items = {}
+    for field in table:
+        if field.name == RESCUED:
+            continue
+        index = batch.get_field_index(field.name)
+        if index < 0:
+            items[field.name] = f"NULL::{sql_type(field.type)}"
+        else:
+            items[field.name] = conforming.fit(batch.field(index).type, field.type, quoted(field.name), (field.name,))
+    for name in batch.names:
+        if name in ("event", "metadata") and name not in table.names:
+            conforming.fit(batch.field(name).type, pa.struct([]), quoted(name), (name,))
+    members = ", ".join([*([EXTRA] if EXTRA in batch.names else []), *conforming.rescued])
+    rescued = f"'{{' || nullif(concat_ws(',', {members}), '') || '}}'" if members else "NULL::VARCHAR"
+    select = ", ".join(
+        f"{rescued if field.name == RESCUED else items[field.name]} AS {quoted(field.name)}" for field in table
+    )
+    return f"SELECT {select} FROM {source}"
+
+
+def settle_json(batch: pa.Table, table: pa.Schema, engine: duckdb.DuckDBPyConnection) -> pa.Schema:
+    """The batch's schema with each JSON column as the type its first value would make, for `evolve` to add.
+
+    Columns that `table` has already keep the table's type, whatever came first.
+    """
+    schema = batch.schema
+    for path in sorted(json_paths(schema)):
+        value = ".".join(quoted(part) for part in path)
+        if _at(table, path) is not None:
+            continue
+        engine.register("settling", batch)
+        found = engine.execute(
+            f"SELECT first(json_type({value})), first(TRY(json_structure({value})))::VARCHAR,"
+            f" bool_or(json_type({value}) = 'DOUBLE')"
+            f" FROM settling WHERE {value} IS NOT NULL AND json_type({value}) <> 'NULL'"
+        ).fetchall()
+        engine.unregister("settling")
+        kind, structure, fractions = found[0]
+        settled_type = pa.null() if kind is None or structure is None else _arrow_type(msgspec.json.decode(structure))
+        if kind in ("BIGINT", "UBIGINT") and fractions:
+            settled_type = pa.float64()
+        schema = _with_type(schema, path, settled_type)
+    return schema
+
+
+class _Conforming:
+    """Collects, while expressions are built, the members of `_rescued` that they leave behind."""
+
+    def __init__(self, json: frozenset[Path]) -> None:
+        self._json = json
+        self.rescued: list[str] = []
+
+    def rescue(self, value: str, path: Path, when: str = "") -> None:
+        """Notes that the JSON `value` (an SQL expression) lands under `path` where it is not null (and `when` holds)."""
+        name = msgspec.json.encode(dotted(path)).decode()
+        member = f"{literal(name + ':')} || nullif({value}::VARCHAR, 'null')"
+        self.rescued.append(f"CASE WHEN {when} THEN {member} END" if when else member)
+
+    def fit(self, have: pa.DataType, want: pa.DataType, sql: str, path: Path) -> str:
+        """The expression of type `want` for `sql` of type `have`."""
+        if path in self._json:
+            return self._from_json(want, sql, path)
+        if pa.types.is_struct(have) and pa.types.is_struct(want):
+            return self._struct(have, want, sql, path)
+        if have == want or _same(have, want):
+            return sql
+        if pa.types.is_struct(have) or pa.types.is_struct(want) or not _kindred(have, want):
+            self.rescue(self._json_text(have, sql, path), path)
+            return f"NULL::{sql_type(want)}"
+        if pa.types.is_list(have):
+            cast = f"TRY_CAST({sql} AS {sql_type(want)})"
+        elif pa.types.is_integer(want):
+            cast = f"CASE WHEN {sql} = trunc({sql}) THEN TRY_CAST({sql} AS {sql_type(want)}) END"
+        else:
+            cast = f"TRY_CAST({sql} AS {sql_type(want)})"
+        kept = f"CASE WHEN TRY_CAST({cast} AS {sql_type(have)}) IS NOT DISTINCT FROM {sql} THEN {cast} END"
+        self.rescue(self._json_text(have, sql, path), path, f"({kept}) IS NULL")
+        return kept
+
+    def _struct(self, have: pa.StructType, want: pa.StructType, sql: str, path: Path) -> str:
+        fields = []
+        for child in want:
+            index = have.get_field_index(child.name)
+            if index < 0:
+                fields.append(f"{quoted(child.name)} := NULL::{sql_type(child.type)}")
+                continue
+            value = self.fit(have.field(index).type, child.type, f"{sql}.{quoted(child.name)}", (*path, child.name))
+            fields.append(f"{quoted(child.name)} := {value}")
+        for child in have:
+            if want.get_field_index(child.name) < 0:
+                inner = (*path, child.name)
+                self.rescue(self._json_text(child.type, f"{sql}.{quoted(child.name)}", inner), inner)
+        return f"CASE WHEN {sql} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
+
+    def _json_text(self, have: pa.DataType, sql: str, path: Path) -> str:
+        """The JSON text of a value of a batch, without the fields that are null; NULL for null.
+
+        Nothing here names its argument twice: DuckDB would plan a nested value once more for every level.
+        """
+        if path in self._json:
+            return sql
+        if pa.types.is_struct(have):
+            return f"CASE WHEN {sql} IS NOT NULL THEN {self._object_text(have, sql, path)} END"
+        if pa.types.is_list(have):
+            # A list's structs keep their place when empty, and have no members for the fields the event did not have.
+            each = f"e{len(path)}"
+            inner = (*path, "")
+            if pa.types.is_struct(have.value_type):
+                text = f"CASE WHEN {each} IS NOT NULL THEN {self._object_text(have.value_type, each, inner)} END"
+            else:
+                text = self._json_text(have.value_type, each, inner)
+            return f"'[' || array_to_string([coalesce({text}, 'null') FOR {each} IN {sql}], ',') || ']'"
+        if pa.types.is_floating(have):
+            return f"CASE WHEN isfinite({sql}) THEN to_json({sql}) ELSE to_json({sql}::VARCHAR) END::VARCHAR"
+        if pa.types.is_integer(have) or pa.types.is_decimal(have):
+            return f"{sql}::VARCHAR"
+        return f"to_json({sql})::VARCHAR"
+
+    def _object_text(self, have: pa.StructType, sql: str, path: Path) -> str:
+        members = []
+        for child in have:
+            text = self._json_text(child.type, f"{sql}.{quoted(child.name)}", (*path, child.name))
+            members.append(f"{literal(msgspec.json.encode(child.name).decode() + ':')} || {text}")
+        return f"'{{' || concat_ws(',', {', '.join(members)}) || '}}'"
+
+    def _from_json(self, want: pa.DataType, sql: str, path: Path) -> str:
+        """A JSON text as `want`, where the value's own kind is that of `want` and nothing of it would change."""
+        kind, text, target = f"json_type({sql})", f"({sql} ->> '$')", sql_type(want)
+        if pa.types.is_string(want):
+            kept = f"CASE WHEN {kind} = 'VARCHAR' THEN {text} END"
+        elif pa.types.is_boolean(want):
+            kept = f"CASE WHEN {kind} = 'BOOLEAN' THEN TRY_CAST({text} AS BOOLEAN) END"
+        elif pa.types.is_integer(want):
+            # 2.0 is the integer 2; a text of digits is exact whatever its length, or the cast fails.
+            whole = f"regexp_full_match({text}, '-?[0-9]+([.]0+)?')"
+            kept = f"CASE WHEN {kind} IN {_NUMERIC_KINDS} AND {whole} THEN TRY_CAST({text} AS {target}) END"
+        elif pa.types.is_floating(want):
+            digits = f"regexp_full_match({text}, '-?[0-9]+')"
+            exact = f"TRY_CAST(TRY_CAST({text} AS DOUBLE) AS HUGEINT)::VARCHAR = {text}"
+            kept = f"CASE WHEN {kind} IN {_NUMERIC_KINDS} AND (NOT {digits} OR {exact}) THEN TRY_CAST({text} AS DOUBLE) END"
+        elif pa.types.is_decimal(want):
+            exact = f"TRY_CAST({text} AS {target})::DOUBLE = TRY_CAST({text} AS DOUBLE)"
+            kept = f"CASE WHEN {kind} IN {_NUMERIC_KINDS} AND {exact} THEN TRY_CAST({text} AS {target}) END"
+        elif pa.types.is_struct(want) or pa.types.is_list(want):
+            structure = literal(msgspec.json.encode(_structure(want)).decode())
+            typed = f"json_transform({sql}, {structure})"
+            back = f"to_json({typed})"
+            if pa.types.is_struct(want):
+                back = f"json_merge_patch('{{}}', {back})"
+            wanted = "OBJECT" if pa.types.is_struct(want) else "ARRAY"
+            kept = f"CASE WHEN {kind} = '{wanted}' AND {back}::VARCHAR = {sql}::VARCHAR THEN {typed} END"
+        else:
+            kept = f"NULL::{target}"
+        self.rescue(sql, path, f"({kept}) IS NULL")
+        return kept
+
+
+def sql_type(of: pa.DataType) -> str:
+    """The DuckDB type of an Arrow type that a table can have."""
+    if pa.types.is_struct(of):
+        return "STRUCT(" + ", ".join(f"{quoted(child.name)} {sql_type(child.type)}" for child in of) + ")"
+    if pa.types.is_list(of):
+        return f"{sql_type(of.value_type)}[]"
+    if pa.types.is_decimal(of):
+        return f"DECIMAL({of.precision},{of.scale})"
+    if pa.types.is_timestamp(of):
+        return "TIMESTAMP WITH TIME ZONE" if of.tz else "TIMESTAMP"
+    return {
+        "int64": "BIGINT",
+        "int32": "INTEGER",
+        "int16": "SMALLINT",
+        "int8": "TINYINT",
+        "double": "DOUBLE",
+        "float": "FLOAT",
+        "string": "VARCHAR",
+        "bool": "BOOLEAN",
+        "date32[day]": "DATE",
+        "binary": "BLOB",
+    }[str(of)]
+
+
+def _same(have: pa.DataType, want: pa.DataType) -> bool:
+    """Whether two Arrow types are one DuckDB type (lists differ in the name of their element)."""
+    return not pa.types.is_null(have) and sql_type(have) == sql_type(want)
+
+
+def _kindred(have: pa.DataType, want: pa.DataType) -> bool:
+    """Whether a value of `have` can be the same value in `want`: numbers among numbers, lists of such, structs of such."""
+
+    def number(of: pa.DataType) -> bool:
+        return bool(pa.types.is_integer(of) or pa.types.is_floating(of) or pa.types.is_decimal(of))
+
+    if pa.types.is_list(have) and pa.types.is_list(want):
+        return _kindred(have.value_type, want.value_type)
+    if pa.types.is_struct(have) and pa.types.is_struct(want):
+        names = {child.name for child in want}
+        return all(child.name in names and _kindred(child.type, want.field(child.name).type) for child in have)
+    return have == want or (number(have) and number(want))
+
+
+def _structure(of: pa.DataType) -> object:
+    if pa.types.is_struct(of):
+        return {child.name: _structure(child.type) for child in of}
+    return [_structure(of.value_type)] if pa.types.is_list(of) else sql_type(of)
+
+
+def _arrow_type(structure: object) -> pa.DataType:
+    """The column type for a `json_structure`; null where it settles nothing."""
+    if isinstance(structure, dict):
+        fields = {name: _arrow_type(child) for name, child in structure.items() if name}
+        unique = {name.lower() for name in fields}
+        if len(unique) < len(structure) or any(pa.types.is_null(child) for child in fields.values()):
+            return pa.null()
+        return pa.struct([pa.field(name, child) for name, child in fields.items()])
+    if isinstance(structure, list):
+        element = _arrow_type(structure[0]) if structure else pa.null()
+        return pa.null() if pa.types.is_null(element) else pa.list_(pa.field("element", element))
+    return {
+        "BIGINT": pa.int64(),
+        "UBIGINT": pa.int64(),
+        "DOUBLE": pa.float64(),
+        "VARCHAR": pa.string(),
+        "BOOLEAN": pa.bool_(),
+    }.get(str(structure), pa.null())
+
+
+def _at(schema: pa.Schema, path: Path) -> pa.DataType | None:
+    index = schema.get_field_index(path[0])
+    found = schema.field(index).type if index >= 0 else None
+    for part in path[1:]:
+        if found is None or not pa.types.is_struct(found):
+            return found
+        child = found.get_field_index(part)
+        found = found.field(child).type if child >= 0 else None
+    return found
+
+
+def _with_type(schema: pa.Schema, path: Path, new: pa.DataType) -> pa.Schema:
+    index = schema.get_field_index(path[0])
+    return schema.set(index, _field_with_type(schema.field(index), path[1:], new))
+
+
+def _field_with_type(field: pa.Field, path: Path, new: pa.DataType) -> pa.Field:
+    if not path:
+        return field.with_type(new)
+    return field.with_type(
+        pa.struct([_field_with_type(child, path[1:], new) if child.name == path[0] else child for child in field.type])
+    )

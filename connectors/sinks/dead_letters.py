@@ -1,0 +1,86 @@
+"""Dead letters: events that could not go where they should, kept with the reason and where they came from.
+
+A Delta table of its own under the data directory, with the same exactly-once commits as any other: the rows of one
+origin are committed before what they were taken out of, so a crash in between writes neither twice nor never.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+NAME = "dead_letters"
+
+SCHEMA = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("stream", pa.string()),
+        ("stage", pa.string()),
+        ("step", pa.string()),
+        ("destination", pa.string()),
+        ("error", pa.string()),
+        ("config_version", pa.string()),
+        ("topic", pa.string()),
+        ("partition", pa.int64()),
+        ("offset", pa.int64()),
+        ("index", pa.int64()),
+        ("payload", pa.string()),
+    ]
+)
+
+
+def of_lines(
+    lines: pa.Table,
+    *,
+    stage: str,
+    error: str,
+    stream: str,
+    topic: str,
+    partition: int,
+    config_version: str,
+    payload: bool,
+) -> pa.Table:
+    """Dead letters of lines (`connectors.batch.LINES`) that no pipeline could take, with `_offset` for the writer.
+
+    Without `payload` only their place in the log is kept: what cannot be parsed cannot be masked.
+    """
+    count = lines.num_rows
+    ids = [f"{r}-{i}" for r, i in zip(lines["request_id"].to_pylist(), lines["index"].to_pylist(), strict=True)]
+    columns = {
+        "event_id": ids,
+        "stream": [stream] * count,
+        "stage": [stage] * count,
+        "step": [None] * count,
+        "destination": [None] * count,
+        "error": [error] * count,
+        "config_version": [config_version] * count,
+        "topic": [topic] * count,
+        "partition": [partition] * count,
+        "offset": lines["_offset"].to_pylist(),
+        "index": lines["index"].to_pylist(),
+        "payload": lines["line"].to_pylist() if payload else [None] * count,
+    }
+    table = pa.table(columns, schema=SCHEMA)
+    return table.append_column("_offset", lines["_offset"])
+
+
+def of_events(
+    events: pa.Table, *, stage: str, stream: str, topic: str, partition: int, config_version: str
+) -> pa.Table:
+    """Dead letters of events that a step set aside, with `_offset` for the writer.
+
+    `events` has `event_id`, `step`, `error`, `index`, `payload` and `_offset`.
+    """
+    count = events.num_rows
+    same = {
+        "stream": stream,
+        "stage": stage,
+        "destination": None,
+        "config_version": config_version,
+        "topic": topic,
+        "partition": partition,
+    }
+    columns = {name: pa.array([value] * count) for name, value in same.items()}
+    columns["offset"] = events["_offset"]
+    columns |= {name: events[name] for name in ("event_id", "step", "error", "index", "payload")}
+    letters = pa.table({field.name: columns[field.name].cast(field.type) for field in SCHEMA}, schema=SCHEMA)
+    return letters.append_column("_offset", events["_offset"])

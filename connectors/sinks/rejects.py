@@ -1,0 +1,65 @@
+"""What a table with a strict schema rejects becomes dead letters, committed before the rows it was taken out of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+import pyarrow as pa
+
+from connectors.sinks.dead_letters import NAME, SCHEMA
+from connectors.sinks.delta_table import TableWriter
+from connectors.sinks.settings import DeltaDestination
+
+
+class DeadLetters:
+    """Takes what the tables of a process reject (implements `Rejects`). Called by one thread at a time."""
+
+    def __init__(self, settings: DeltaDestination, log_identity: str, topic: str, config_version: str) -> None:
+        self._settings = settings
+        self._identity = log_identity
+        self._topic = topic
+        self._config_version = config_version
+        self._writers: dict[tuple[str, str], TableWriter] = {}
+
+    def reject(
+        self,
+        rows: pa.Table,
+        origin: pa.Table,
+        stream: str,
+        destination: str,
+        offsets: Mapping[int, int],
+        engine: duckdb.DuckDBPyConnection,
+    ) -> None:
+        """Commits `rows` (a stream's table) as dead letters of stage `schema`.
+
+        `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted once the table they were
+        taken out of is committed. Raises Fenced, Transient.
+        """
+        writer = self._writers.get((destination, stream))
+        if writer is None:
+            writer = self._writers[destination, stream] = TableWriter(
+                self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=f"/{destination}/{stream}"
+            )
+        engine.register(
+            "rejected",
+            rows.append_column("_partition", origin["_partition"]).append_column("_offset", origin["_offset"]),
+        )
+        event = ", ".join(
+            f"'{name}': {name}" for name in ("timestamp", "source", "event", "metadata") if name in rows.column_names
+        )
+        letters = engine.execute(
+            f"SELECT event_id, $stream AS stream, 'schema' AS stage, NULL::VARCHAR AS step, $destination AS destination,"
+            f" 'does not fit the table''s columns: ' || array_to_string(json_keys(_rescued), ', ') AS error,"
+            f' $version AS config_version, $topic AS topic, _partition AS partition, _offset AS "offset",'
+            f" string_split(event_id, '-')[-1]::BIGINT AS index,"
+            f" json_merge_patch(to_json({{{event}}}), json_object('_rescued', json(_rescued)))::VARCHAR AS payload,"
+            f" _offset FROM rejected ORDER BY _partition, _offset",
+            {"stream": stream, "destination": destination, "version": self._config_version, "topic": self._topic},
+        ).to_arrow_table()
+        engine.unregister("rejected")
+        for partition in sorted(set(letters["partition"].to_pylist())):
+            part = letters.filter(pa.compute.equal(letters["partition"], partition))
+            writer.stage(partition, part, offsets[partition])
+        if writer.rows:
+            writer.commit(engine)

@@ -1,0 +1,137 @@
+"""Reads a configuration file: text, tree, structs, rules; then defaults filled in and paths made absolute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from connectors.errors import ConfigError
+from connectors.log.settings import EmbeddedLogSettings
+from connectors.sinks.settings import DeltaDestination, Destination
+from connectors.values import Secret
+from flows.config import document
+from flows.config.decode import Decoder
+from flows.config.foresight import check_foresight
+from flows.config.leaf import Surroundings
+from flows.config.nodes import Mark
+from flows.config.paths import field_path
+from flows.config.problems import InvalidConfig, Problem, errors
+from flows.config.report import Report
+from flows.config.rules import check_rules
+from flows.config.samples import Samples, check_samples
+from flows.config.settings import DEFAULT_DESTINATION, Config, Grammar, Stream
+from flows.config.sqltypes import leaves
+
+Places = Callable[[str], tuple[int, int]]
+
+
+def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Config:
+    """The configuration in the file `path`; `environment` (default: the process's) is what `${NAME}` is read from.
+
+    Raises InvalidConfig with every problem, ConfigError where the file cannot be read at all.
+    """
+    return load_placed(path, environment)[0]
+
+
+def check(
+    path: str | Path, environment: Mapping[str, str] | None = None, *, samples: Samples | None = None
+) -> list[Problem]:
+    """Every problem of the file, warnings included, in the order of the file.
+
+    `samples` gives by stream the paths that events of it have: a path that is not among them is a warning.
+
+    Raises ConfigError where the file cannot be read at all.
+    """
+    report = Report(str(path))
+    return _read(Path(path), os.environ if environment is None else environment, report, samples)[1]
+
+
+def load_placed(path: str | Path, environment: Mapping[str, str] | None = None) -> tuple[Config, Places]:
+    """As `load`, and where in the file (line and column, from 1) a dotted path of it stands."""
+    report = Report(str(path))
+    config, problems = _read(Path(path), os.environ if environment is None else environment, report)
+    if config is None:
+        raise InvalidConfig(problems)
+    return config, report.place_of
+
+
+def _read(
+    path: Path, environment: Mapping[str, str], report: Report, samples: Samples | None = None
+) -> tuple[Config | None, list[Problem]]:
+    text = _text(path)
+    if isinstance(text, UnicodeDecodeError):
+        before = text.object[: text.start]
+        mark = Mark(text.start, before.count(b"\n"), text.start - before.rfind(b"\n") - 1)
+        report.add("", "a byte that is not UTF-8", "save the file as UTF-8", mark=mark)
+        return None, report.problems()
+    grammar = _grammar(text, path, report, environment)
+    if not isinstance(grammar, Grammar):
+        return None, report.problems()
+    check_rules(grammar, report)
+    if not errors(report.problems()):
+        check_foresight(grammar, report)
+        check_samples(grammar, samples or {}, report)
+    problems = report.problems()
+    return (None if errors(problems) else _config(grammar, path)), problems
+
+
+def _text(path: Path) -> str | UnicodeDecodeError:
+    try:
+        size = path.stat().st_size
+        if size > 4 * document.MAX_CHARACTERS:
+            raise ConfigError(f"{path} has {size:,} bytes, too many for a configuration", remedy="name the right file")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        remedy = "make one with `headrace init`, or name it with -c FILE or HEADRACE_CONFIG"
+        raise ConfigError(f"there is no configuration {path}", remedy=remedy) from None
+    except UnicodeDecodeError as exc:
+        return exc
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise ConfigError(f"reading {path}: {reason}", remedy="name a readable file with -c FILE") from exc
+
+
+def _grammar(text: str, path: Path, report: Report, environment: Mapping[str, str]) -> Any:
+    try:
+        root = document.parse(text, lambda mark, message, remedy: report.add("", message, remedy, mark=mark))
+    except document.Unreadable as exc:
+        report.add("", exc.message, exc.suggestion, mark=exc.mark)
+        return None
+    if root is None:
+        report.add("", "the file is empty", "`headrace init` writes one to begin with")
+        return None
+    return Decoder(Surroundings(report, text, path.absolute().parent, environment)).value(Grammar, root, "")
+
+
+def _config(grammar: Grammar, path: Path) -> Config:
+    """Fills in what depends on where the file is."""
+    file = path.absolute()
+    data = grammar.data if grammar.data.is_absolute() else Path(os.path.normpath(file.parent / grammar.data))
+    log = grammar.log or EmbeddedLogSettings()
+    if isinstance(log, EmbeddedLogSettings) and not log.path.is_absolute():
+        log = msgspec.structs.replace(log, path=data / "log")
+    destinations = {name: _placed(destination, file.parent) for name, destination in grammar.destinations.items()}
+    if not destinations:
+        destinations = {DEFAULT_DESTINATION: DeltaDestination(uri=f"{data}/lake/{{stream}}")}
+    streams = {name: _whole(stream, grammar.mask_key) for name, stream in grammar.streams.items()}
+    return Config(log=log, data=data, destinations=destinations, streams=streams, file=file)
+
+
+def _placed(destination: Destination, base: Path) -> Destination:
+    if "://" in destination.uri:
+        return destination
+    uri: str = os.path.normpath(base / Path(destination.uri).expanduser())
+    if isinstance(destination.uri, Secret):
+        uri = Secret(uri, destination.uri.template)
+    return msgspec.structs.replace(destination, uri=uri)
+
+
+def _whole(stream: Stream, mask_key: Secret | None) -> Stream:
+    """The stream with the file's `mask_key` where it has none, and `types` by leaf: a STRUCT stands for its fields'."""
+    by_leaf = [leaves(field_path(path), text) for path, text in stream.types.items()]
+    types = {leaf: text for types in by_leaf for leaf, text in types.items()}
+    return msgspec.structs.replace(stream, types=types, mask_key=stream.mask_key or mask_key)

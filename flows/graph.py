@@ -1,0 +1,148 @@
+"""The one dataflow: log -> batches -> each stream's pipeline -> destinations.
+
+python -m bytewax.run "flows.graph:pipeline('headrace.yaml')" -r state -s 1 -b 0
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import bytewax.operators as op
+import pyarrow as pa
+from bytewax.dataflow import Dataflow
+
+from connectors.batch import LogBatch
+from connectors.log import KafkaLogSettings, Log, open_log
+from connectors.sinks import dead_letters
+from connectors.sinks.base import Outcome, Progress, Rows, Writer
+from connectors.sinks.delta import DeltaWriter
+from connectors.sinks.operator import DestinationSink
+from connectors.sinks.rejects import DeadLetters
+from connectors.sinks.settings import DeltaDestination
+from connectors.source import LogSource, Stop
+from connectors.telemetry import EVENTS_DROPPED
+from flows.config import DEFAULT_DESTINATION, Config, config_version, load
+from flows.processor import StreamProcessor, open_pipeline_engine
+from flows.stages import SET_ASIDE
+from flows.steps import Mask
+
+NAME = "headrace"
+"""The pipeline's name: of the consumer group, and in the recovery store."""
+
+
+def pipeline(path: str | Path = "headrace.yaml") -> Dataflow:
+    """The dataflow of a configuration file, for `python -m bytewax.run`."""
+    config = load(Path(path))
+    return build(config, open_log(config.log), Stop())
+
+
+def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: int = 1) -> Dataflow:
+    """The dataflow that reads the partitions of process `process` of `processes`: a partition stays in one process."""
+    partitions = [p for p in range(log.partitions) if p % processes == process]
+    progress = Progress()
+    names = {stream.id: name for name, stream in config.streams.items()}
+    windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
+    source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
+    processing = _Processing(config, names)
+
+    flow = Dataflow(NAME)
+    batches = op.input("log", flow, source)  # (partition, LogBatch): Arrow tables, a row an event
+    outcomes = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
+    for name, writer in _writers(config, log).items():
+        progress.register(writer)
+        op.output(f"to_{name}", outcomes, DestinationSink(name, writer, partitions, log.partitions))
+    return flow
+
+
+def _writers(config: Config, log: Log) -> dict[str, Writer]:
+    """The destinations by name, the dead letters among them."""
+    letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
+    rejects = DeadLetters(letters, log.identity, _topic(config), config_version(config))
+    schemas = {stream: settings.schema for stream, settings in config.streams.items()}
+    writers: dict[str, Writer] = {
+        name: DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
+        for name, destination in config.destinations.items()
+    }
+    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
+    return writers
+
+
+def _topic(config: Config) -> str:
+    return config.log.topic if isinstance(config.log, KafkaLogSettings) else "events"
+
+
+class _Processing:
+    """Runs each stream's part of a batch through its pipeline. Each worker thread has its own engine."""
+
+    def __init__(self, config: Config, names: Mapping[str, str]) -> None:
+        self._config = config
+        self._names = names
+        self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
+        self._version = config_version(config)
+        self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
+
+    def __call__(self, keyed: tuple[str, LogBatch]) -> tuple[str, Outcome]:
+        key, batch = keyed
+        processor_of = self._by_thread.get(threading.get_ident())
+        if processor_of is None:
+            processor_of = self._by_thread[threading.get_ident()] = self._processors()
+        rows: dict[str, list[Rows]] = {}
+        for part in batch.streams:
+            name = self._names.get(part.stream)
+            if name is None:  # taken when the configuration named it: it must not become invisible
+                reason = f"the configuration has no stream {part.stream} any more"
+                letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
+                rows.setdefault(dead_letters.NAME, []).append(letters)
+                EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
+                continue
+            for destination, table in processor_of(name).process(part).items():
+                if destination == dead_letters.NAME:
+                    reason = "not an event: the record was not written by a gateway"
+                    letters = self._letters(name, table, batch.partition, stage="parse", error=reason)
+                    rows.setdefault(destination, []).append(letters)
+                elif destination == SET_ASIDE:
+                    rows.setdefault(dead_letters.NAME, []).append(self._set_aside(name, table, batch.partition))
+                else:
+                    rows.setdefault(destination, []).append(Rows(name, table))
+        return key, Outcome(batch.partition, batch.next_offset, rows, batch.flush)
+
+    def _letters(self, stream: str, lines: pa.Table, partition: int, *, stage: str, error: str) -> Rows:
+        letters = dead_letters.of_lines(
+            lines,
+            stage=stage,
+            error=error,
+            stream=stream,
+            topic=_topic(self._config),
+            partition=partition,
+            config_version=self._version,
+            payload=not self._masked(stream),
+        )
+        return Rows(dead_letters.NAME, letters)
+
+    def _set_aside(self, stream: str, events: pa.Table, partition: int) -> Rows:
+        letters = dead_letters.of_events(
+            events,
+            stage="parse",
+            stream=stream,
+            topic=_topic(self._config),
+            partition=partition,
+            config_version=self._version,
+        )
+        return Rows(dead_letters.NAME, letters)
+
+    def _masked(self, stream: str) -> bool:
+        known = self._config.streams.get(stream)
+        return known is not None and any(isinstance(step, Mask) for step in known.steps)
+
+    def _processors(self) -> Callable[[str], StreamProcessor]:
+        engine = open_pipeline_engine()
+        processors: dict[str, StreamProcessor] = {}
+
+        def processor_of(name: str) -> StreamProcessor:
+            if name not in processors:
+                processors[name] = StreamProcessor(name, self._config.streams[name], self._default, engine)
+            return processors[name]
+
+        return processor_of

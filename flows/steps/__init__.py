@@ -1,0 +1,17 @@
+"""What a pipeline can do to an event, in the order written. One file a step: its configuration, and its SQL.
+
+A step compiles to one layer of a query (see `flows.compile`); DuckDB merges the layers of a pipeline into one pass.
+"""
+
+from __future__ import annotations
+
+from flows.steps.drop import Drop
+from flows.steps.filter import Filter
+from flows.steps.mask import Mask
+from flows.steps.parse import Parse
+from flows.steps.sample import Sample
+from flows.steps.set import Set
+
+__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step"]
+
+Step = Parse | Filter | Set | Drop | Mask | Sample

@@ -1,0 +1,46 @@
+"""`parse`: reads the text of a field as what it is, and puts its parts beside it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from flows.kinds import FieldPath
+
+Kind = Literal[
+    "json", "logfmt", "kv", "csv", "regex", "grok", "syslog", "cef", "url", "query_string", "user_agent", "timestamp"
+]
+
+LEARNED = frozenset({"json", "logfmt", "kv", "cef", "query_string"})
+"""Kinds whose fields are known only from the texts: their shape is learned, as that of the events is."""
+
+
+class Parse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Reads the text at `field` as `as` says, and writes what it finds below `into`.
+
+    `into` is the object that `field` is in, unless given (for a `timestamp`: the field itself). A part that is found
+    replaces what was there; a part that is not leaves it. An event without the field passes untouched. Where the text
+    cannot be read the event is kept as it is, dropped, or set aside as a dead letter (`on_error`).
+
+        steps:
+          - parse: {field: event.message, as: grok, pattern: "%{COMBINEDAPACHELOG}", into: event.http}
+    """
+
+    field: FieldPath
+    as_: Kind = msgspec.field(name="as")
+    into: FieldPath | None = None
+    on_error: Literal["keep", "drop", "dead_letter"] = "keep"
+    pattern: str | None = None
+    patterns: dict[str, str] = {}
+    ecs_compatibility: Literal["disabled", "v1"] = "disabled"
+    columns: tuple[str, ...] = ()
+    delimiter: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    assign: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    format: str | tuple[str, ...] = "iso8601"
+    timezone: str = "UTC"
+
+    @property
+    def learned(self) -> bool:
+        """Whether the fields are known only from the texts."""
+        return self.as_ in LEARNED

@@ -1,0 +1,69 @@
+"""`sample`: keeps a share of the events, all of a key together, and notes the share in `_sample_rate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from flows.columns import EVENT_ID, SAMPLE_RATE, column, literal
+from flows.expression import compile_expression
+from flows.expression.values import Value, as_text
+from flows.steps.layer import DROP, Layer
+
+_BITS = 52  # of the hash: what a DOUBLE holds exactly
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """Keeps the events of a share `rate` of all keys, and drops the others, counted as intended.
+
+    The key's text is hashed (SHA-256), so a key is kept or dropped whole, in every batch and replay, and what a lower
+    rate keeps a higher one keeps too. Without `key`, and where it is NULL, an event stands for itself (`event_id`).
+    Events for which `keep` is true are always kept. `_sample_rate` of a kept event is multiplied by `rate`, by 1 where
+    `keep` took it: `sum(1/_sample_rate)` estimates how many events there were. A second `sample` of a pipeline draws
+    anew, or the rates would not multiply.
+
+        steps:
+          - sample: {rate: 0.1, key: event.transaction_id, keep: event.status = 'declined'}
+    """
+
+    rate: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    key: str | None = None
+    keep: str | None = None
+
+
+def compile_sample(step: Sample, index: int, stage: int, layer: Layer) -> Layer:
+    """Two layers: what decides, then the mark of the dropped rows (`index`) and the rate of the kept.
+
+    `stage` counts the `sample` steps before this one: it goes into the hash, so that stages are independent.
+    """
+    warnings = list(layer.warnings)
+    draw = column(EVENT_ID)
+    if step.key is not None:
+        key = compile_expression(step.key, layer.columns)
+        if key.warning:
+            warnings.append(key.warning)
+        draw = f"coalesce(CAST({as_text(Value(key.sql, key.type)).sql} AS VARCHAR), {draw})"
+    if stage:
+        draw = f"{literal(f'sample {stage}:')} || {draw}"
+    keep = "false"
+    if step.keep is not None:
+        condition = compile_expression(step.keep, layer.columns, condition=True)
+        keep = f"coalesce({condition.sql}, false)"
+        if condition.warning:
+            warnings.append(condition.warning)
+    threshold = round(step.rate * 2**_BITS)
+    drawn = f"CAST('0x' || left(sha256({draw}), {_BITS // 4}) AS BIGINT) < {threshold}"
+    fate = [DROP] if layer.drops else []
+    below = layer.select([*layer.carried(), *fate, f'{keep} AS "_keep"', f'{drawn} AS "_drawn"'])
+    dropped = f'CASE WHEN "_keep" OR "_drawn" THEN NULL ELSE CAST({index} AS SMALLINT) END'
+    mark = f"CASE WHEN {DROP} IS NULL THEN {dropped} ELSE {DROP} END" if layer.drops else dropped
+    rate = column(SAMPLE_RATE)
+    above = below.select(
+        [
+            *layer.carried(without=frozenset({SAMPLE_RATE})),
+            f'CASE WHEN "_keep" THEN {rate} ELSE {rate} * {step.rate!r}::DOUBLE END AS {rate}',
+            f"{mark} AS {DROP}",
+        ]
+    )
+    return msgspec.structs.replace(above, drops=True, warnings=tuple(warnings))

@@ -1,0 +1,218 @@
+"""What each step of a pipeline does to each event, found by running every beginning of it and comparing.
+
+What a masking step hides is shown nowhere, at no stage: an event as it is before step k is shown with the masks that
+are still to come already applied; and what they change is taken out of every other value that repeats it (a copy under
+another name, the line that a field was parsed from).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+import flows.stages
+from connectors.batch import StreamLines
+from connectors.sinks import dead_letters
+from connectors.sinks.conform import json_paths, mark_json
+from flows.columns import Columns, quoted
+from flows.compile import UNMATCHED, Plan, compile_pipeline
+from flows.config import Stream
+from flows.expression import compile_expression
+from flows.output import rows_query
+from flows.processor import open_pipeline_engine
+from flows.routes import Route
+from flows.shape import Shape, learn, relation
+from flows.stages import Stages, Staging
+from flows.steps import Parse, Step
+from flows.trial.conceal import conceal, originals
+from flows.trial.flat import flat
+from flows.trial.lines import no_event
+from flows.trial.steps import name_of, rule_of
+
+Fields = dict[str, Any]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A path whose value a step changed; None is absent."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class StepTrace(msgspec.Struct, frozen=True):
+    """What a step did to an event: `kept` as it was, `changed`, `dropped` by `rule`, or set aside as a `dead_letter`.
+
+    `rule` is what the configuration says; `failed` tells that a text could not be read.
+    """
+
+    step: int
+    name: str
+    result: str
+    changes: tuple[Change, ...] = ()
+    rule: str | None = None
+    failed: bool = False
+
+
+class EventTrace(msgspec.Struct, frozen=True):
+    """One event's way. `to` are its destinations, `unmatched` whether it is the default; `error`: it is no event.
+
+    `input` and `output` are its fields by dotted path, before the first step and after the last.
+    """
+
+    event_id: str
+    number: int
+    steps: tuple[StepTrace, ...] = ()
+    dropped_by: int | None = None
+    to: tuple[str, ...] = ()
+    unmatched: bool = False
+    input: Fields = {}
+    output: Fields = {}
+    selected: bool = True
+    error: str | None = None
+
+
+class Tracer:
+    """Traces the events of one stream. Belongs to one thread; `close` it."""
+
+    def __init__(self, name: str, stream: Stream, default: str | None) -> None:
+        """`default` is the destination of events that no route takes."""
+        self._name = name
+        self._stream = stream
+        self._default = default
+        self._engine = open_pipeline_engine()
+        self._shape = Shape()
+
+    def close(self) -> None:
+        """Closes the engine."""
+        self._engine.close()
+
+    def trace(self, lines: StreamLines, *, where: str | None = None, raw: bool = False) -> list[EventTrace]:
+        """Every event's trace, in order. `where` (a condition) says which are `selected`, by what is shown of them.
+
+        With `raw` it is asked of the events as they came, otherwise as they leave the last step.
+        """
+        texts = lines.table.column("line").to_pylist()
+        errors = [no_event(text) for text in texts]
+        good = [place for place, error in enumerate(errors) if error is None]
+        ids = [
+            f"{r}-{i}"
+            for r, i in zip(*(lines.table.column(n).to_pylist() for n in ("request_id", "index")), strict=True)
+        ]
+        found = [EventTrace(ids[place], place, error=errors[place]) for place in range(len(texts))]
+        if good:
+            table = lines.table.take(pa.array(good, pa.int64()))
+            ndjson = "\n".join(texts[place] for place in good).encode()
+            self._shape = learn(self._shape, table.column("line"), ndjson, self._engine, self._stream.types)
+            self._engine.register("batch", table)
+            try:
+                traced = self._traced(where, raw)
+            finally:
+                self._engine.unregister("batch")
+            for place, event in zip(good, traced, strict=True):
+                found[place] = msgspec.structs.replace(event, event_id=ids[place], number=place)
+        return found
+
+    def _traced(self, where: str | None, raw: bool) -> list[EventTrace]:
+        steps = self._stream.steps
+        sql, columns = relation(self._shape, self._name, "batch")
+        stages = [self._fields(steps[:k], sql, columns) for k in range(len(steps) + 1)]
+        shown = [
+            self._fields((*steps[:k], *masks), sql, columns) if (masks := _masks(steps[k:])) else stages[k]
+            for k in range(len(steps) + 1)
+        ]
+        fates = self._fates(sql, columns)
+        asked = () if raw else steps
+        selected = self._selected((*asked, *_masks(steps[len(asked) :])), where, sql, columns)
+        traced = []
+        for row, fate in enumerate(fates):
+            dropped = fate.get("_drop")
+            alive = len(steps) if dropped is None else int(dropped)
+            own = [stages[k][row] for k in range(alive + 1)]
+            seen = [shown[k][row] for k in range(alive + 1)]
+            hidden = originals(zip(own, seen, strict=True))
+            safe = [{path: conceal(value, hidden) for path, value in fields.items()} for fields in seen]
+            to = tuple(n for n in fate["to"] if fate.get(f"_to:{n}", True))
+            if dropped is not None:
+                to = (dead_letters.NAME,) if _set_aside(steps[dropped]) else ()
+            traced.append(
+                EventTrace(
+                    "",
+                    row,
+                    tuple(self._step(k, own, safe, fate) for k in range(alive)) + self._drop(dropped),
+                    dropped,
+                    to,
+                    dropped is None and (bool(fate.get(UNMATCHED)) or not self._stream.routes),
+                    safe[0],
+                    safe[-1] if dropped is None else {},
+                    selected[row] if raw or dropped is None else not where,
+                )
+            )
+        return traced
+
+    def _step(self, index: int, own: list[Fields], safe: list[Fields], fate: Fields) -> StepTrace:
+        step = self._stream.steps[index]
+        before, after = own[index], own[index + 1]
+        paths = [p for p in dict.fromkeys((*before, *after)) if before.get(p) != after.get(p)]
+        changes = tuple(Change(path, safe[index].get(path), safe[index + 1].get(path)) for path in paths)
+        failed = bool(fate.get(f"_failed_{index}"))
+        return StepTrace(index, name_of(step), "changed" if changes else "kept", changes, failed=failed)
+
+    def _drop(self, index: int | None) -> tuple[StepTrace, ...]:
+        if index is None:
+            return ()
+        step = self._stream.steps[index]
+        result = "dead_letter" if _set_aside(step) else "dropped"
+        return (StepTrace(index, name_of(step), result, rule=rule_of(step), failed=isinstance(step, Parse)),)
+
+    def _fields(self, steps: tuple[Step, ...], sql: str, columns: Columns) -> list[Fields]:
+        """Every event's fields by dotted path, after these steps."""
+        plan, staging, stages = self._compiled(steps, (), sql, columns)
+        query, json = rows_query(plan.columns, plan.sql(staging.source), plan.fate_columns)
+        rows = mark_json(self._engine.sql(query).to_arrow_table(), json)
+        stages.clear()
+        return [flat(row, json_paths(rows.schema)) for row in rows.to_pylist()]
+
+    def _fates(self, sql: str, columns: Columns) -> list[Fields]:
+        plan, staging, stages = self._compiled(self._stream.steps, self._stream.routes, sql, columns)
+        wanted = ", ".join(quoted(name) for name in plan.fate_columns) or "1"
+        rows = self._engine.sql(f"SELECT {wanted} FROM ({plan.sql(staging.source)})").to_arrow_table().to_pylist()
+        stages.clear()
+        return [{**row, "to": plan.destinations} for row in rows]
+
+    def _selected(self, steps: tuple[Step, ...], where: str | None, sql: str, columns: Columns) -> list[bool]:
+        plan, staging, stages = self._compiled(steps, (), sql, columns)
+        condition = compile_expression(where, plan.columns, condition=True).sql if where else "true"
+        query = f"SELECT coalesce({condition}, false) FROM ({plan.sql(staging.source)})"
+        rows = self._engine.sql(query).fetchall()
+        stages.clear()
+        return [bool(row[0]) for row in rows]
+
+    def _compiled(
+        self, steps: tuple[Step, ...], routes: tuple[Route, ...], sql: str, columns: Columns
+    ) -> tuple[Plan, Staging, Stages]:
+        """The query of these steps over the batch, what it begins with, and the stages to clear once it has run."""
+        stream = msgspec.structs.replace(self._stream, steps=steps)
+        stages = Stages(self._name, stream, self._engine)
+        staging = stages.run(sql, columns)
+        plan = compile_pipeline(
+            steps,
+            routes,
+            staging.columns,
+            default=self._default,
+            begun=staging.begun,
+            types=stream.types,
+            mask_key=stream.mask_key,
+        )
+        return plan, staging, stages
+
+
+def _set_aside(step: Step) -> bool:
+    """Whether what the step takes out goes to the dead letters."""
+    return isinstance(step, Parse) and step.on_error == "dead_letter"
+
+
+def _masks(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    return tuple(step for step in steps if isinstance(step, flows.stages.PROTECTING))

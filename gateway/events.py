@@ -1,0 +1,256 @@
+"""From a body to the lines that go to the log: every check on events is here.
+
+The way of a good body is short: decode, check by a typed conversion, and prove by counting that no key came twice. Only
+a body that fails one of these is walked event by event, to name every bad event or to write a duplicate key once.
+An event goes to the log as it came (number texts and escapes kept), on one line.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from connectors.timestamps import parse_timestamp
+from gateway.answers import BadEvent, Refusal
+from gateway.rewriting import written_once
+
+TIMESTAMP_SENTENCE = "The 'timestamp' field must be a valid ISO 8601 string."
+MAX_LEVELS = 100
+"""Objects and arrays within each other, the event itself counted: the pipeline's parser stops at 128."""
+
+_BOM = b"\xef\xbb\xbf"
+_WHITESPACE = b" \t\r\n"
+
+
+class Event(msgspec.Struct):
+    """An event as it must be sent; any other top-level field is allowed and kept."""
+
+    source: Annotated[str, msgspec.Meta(min_length=1)]
+    event: dict[str, Any]
+    timestamp: datetime | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Events(msgspec.Struct, frozen=True):
+    """The events of one request: `lines` is NDJSON without a last newline; `batch`: sent as an array or NDJSON."""
+
+    lines: bytes
+    count: int
+    batch: bool
+
+
+_decode = msgspec.json.Decoder().decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+# A key written so that counting `":` misses it, or an escape that could stand for a quote or a colon.
+_BEFORE_COLON = re.compile(rb'"[ \t\r\n]+:')
+
+
+def read_events(body: bytes, *, ndjson: bool) -> Events:
+    """The events of a body; Refusal where there is anything wrong with any of them."""
+    body = body.removeprefix(_BOM)
+    try:
+        return _read_lines(body) if ndjson else _read_json(body)
+    except RecursionError as exc:  # readable, but too deep for what looks at it next
+        raise Refusal("invalid_json", unreadable(body, exc)) from None
+
+
+def _read_json(body: bytes) -> Events:
+    body = body.strip(_WHITESPACE)
+    if not body:
+        raise Refusal("invalid_json", "The body is empty; send one event as a JSON object, or an array of events.")
+    try:
+        value = _decode(body)
+    except _UNREADABLE as exc:
+        raise Refusal("invalid_json", unreadable(body, exc)) from None
+    if not isinstance(value, list):
+        bad = fault(value) or too_deep(body, value)
+        if bad is not None:
+            raise Refusal(bad[1], bad[2])
+        return Events(_once(_one_line(body), value), 1, batch=False)
+    if not value:
+        raise Refusal("invalid_type", "The batch is empty; send at least one event.")
+    _refuse_bad([fault(item) for item in value] if not _all_good(value) else [])
+    texts = [_one_line(bytes(item)) for item in _decode_items(body)]
+    _refuse_bad([too_deep(text, item) for text, item in zip(texts, value, strict=True)])
+    return Events(_all_once(texts, value), len(value), batch=True)
+
+
+def _read_lines(body: bytes) -> Events:
+    lines = body.split(b"\n")
+    texts = [line for line in (line.strip(_WHITESPACE) for line in lines) if line]
+    if not texts:
+        if not body:
+            raise Refusal("invalid_json", "The body is empty; send one event a line.")
+        raise Refusal("invalid_type", "The batch is empty; send at least one event.")
+    if b"\r" in body:
+        texts = [_one_line(text) for text in texts]
+    try:
+        values = [_decode(text) for text in texts]
+    except _UNREADABLE:
+        _refuse_bad([_line_fault(line, number) for number, line in enumerate(lines, 1) if line.strip(_WHITESPACE)])
+        raise
+    _refuse_bad([fault(value) for value in values] if not _all_good(values) else [])
+    _refuse_bad([too_deep(text, value) for text, value in zip(texts, values, strict=True)])
+    return Events(_all_once(texts, values), len(values), batch=True)
+
+
+Fault = tuple[str, str, str]
+"""Where in the event (`$` is the event itself), the error code, a sentence."""
+
+
+def fault(event: object) -> Fault | None:
+    """The first thing that is wrong with an event; None for a good one."""
+    if not isinstance(event, dict):
+        return "$", "invalid_type", f"An event must be a JSON object, not {_kind(event)}."
+    for name in ("source", "event"):
+        if name not in event:
+            return f"$.{name}", "missing_field", f"The '{name}' field is required."
+    source, timestamp = event["source"], event.get("timestamp", "")
+    if not isinstance(source, str) or not source:
+        what = "an empty string" if source == "" else _kind(source)
+        return "$.source", "invalid_type", f"The 'source' field must be a non-empty string, not {what}."
+    for name in ("event", "metadata"):
+        if not isinstance(event.get(name, {}), dict):
+            return f"$.{name}", "invalid_type", f"The '{name}' field must be an object, not {_kind(event[name])}."
+    if not isinstance(timestamp, str):
+        return "$.timestamp", "invalid_type", f"The 'timestamp' field must be a string, not {_kind(timestamp)}."
+    if "timestamp" in event:
+        try:
+            parse_timestamp(timestamp)
+        except ValueError:
+            return "$.timestamp", "invalid_format", TIMESTAMP_SENTENCE
+    return None
+
+
+def too_deep(text: bytes, event: object) -> Fault | None:
+    """A fault where the event is nested deeper than the pipeline reads; no text has more levels than brackets."""
+    if text.count(b"{") + text.count(b"[") <= MAX_LEVELS:
+        return None
+    level = [event]
+    for _ in range(MAX_LEVELS):
+        level = [
+            child
+            for value in level
+            for child in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return None
+    return "$", "invalid_json", f"The event is nested too deep: {MAX_LEVELS} levels are the limit."
+
+
+def _all_good(values: list[Any]) -> bool:
+    """Whether a typed conversion finds every event good; a False may still be a good event of a rarer form."""
+    try:
+        events = msgspec.convert(values, list[Event])
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    # An offset can carry the first and last year of the calendar beyond it: those few are looked at closely.
+    return all(event.timestamp is msgspec.UNSET or 1 < event.timestamp.year < 9999 for event in events)
+
+
+def _refuse_bad(faults: list[Fault | None]) -> None:
+    bad = [BadEvent(index, *found) for index, found in enumerate(faults) if found is not None]
+    if bad:
+        detail = bad[0].detail if len(bad) == 1 else f"{bad[0].detail} {len(bad)} events are bad: see 'errors'."
+        raise Refusal(bad[0].error, detail, bad=bad)
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+
+
+def unreadable(text: bytes, exc: Exception, *, line: int = 1) -> str:
+    """Why `text` is not JSON, as a sentence with line and column (characters, from 1); `line` is its first line's."""
+    position = len(text)
+    if isinstance(exc, RecursionError):
+        reason, position = "it is nested too deep", _deepest(text)
+    elif isinstance(exc, UnicodeDecodeError):
+        reason, position = "it is not valid UTF-8", _first_invalid(text)
+    else:
+        reason = str(exc).removeprefix("JSON is malformed: ")
+        found = _BYTE.search(reason)
+        if found:
+            position, reason = int(found[1]), reason[: found.start()]
+        elif "out of range" in reason or "integer string conversion" in reason:
+            number = _VAST.search(text)
+            reason, position = "a number is out of range", number.start() if number else 0
+        elif "truncated" in reason:
+            lone = _LONE_SURROGATE.search(text)
+            reason = "a surrogate stands alone" if lone else "it ends too early"
+            position = lone.start() if lone else position
+    before = text[:position]
+    row = line + before.count(b"\n")
+    column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
+    return f"The body is not valid JSON: {reason} (line {row}, column {column})."
+
+
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+_VAST = re.compile(rb"-?[0-9]{300,}|-?[0-9][0-9.]*[eE]\+?[0-9]{2,}")
+
+
+def _deepest(text: bytes) -> int:
+    run = re.search(rb"(?:[\[{][^\]}]*?){500}", text[:100_000])
+    return run.end() if run else 0
+
+
+def _first_invalid(text: bytes) -> int:
+    try:
+        text.decode()
+    except UnicodeDecodeError as exc:
+        return exc.start
+    return 0
+
+
+def _line_fault(line: bytes, number: int) -> Fault | None:
+    try:
+        return fault(_decode(line))
+    except _UNREADABLE as exc:
+        return "$", "invalid_json", unreadable(line, exc, line=number)
+
+
+def _one_line(text: bytes) -> bytes:
+    """JSON on one line. Exact: inside a JSON string no raw line end can stand."""
+    if b"\n" in text or b"\r" in text:
+        text = text.replace(b"\n", b" ").replace(b"\r", b" ")
+    return text.strip(_WHITESPACE)
+
+
+def _all_once(texts: list[bytes], values: list[Any]) -> bytes:
+    lines = b"\n".join(texts)
+    if _no_duplicates(lines, values):
+        return lines
+    return b"\n".join(_once(text, value) for text, value in zip(texts, values, strict=True))
+
+
+def _once(text: bytes, value: object) -> bytes:
+    return text if _no_duplicates(text, value) else written_once(text)
+
+
+def _no_duplicates(text: bytes, value: object) -> bool:
+    """Whether no object in `text` has a key twice; a False may still be a text without.
+
+    A decoded object has each key once, so its encoding has fewer `":` than a text with a duplicate, unless the text
+    hides one: by whitespace before the colon, or by an escape of the quote or of the colon.
+    """
+    if b"\\u00" in text:
+        return False
+    if (b" :" in text or b"\t:" in text) and _BEFORE_COLON.search(text):
+        return False
+    return text.count(b'":') == _encode(value).count(b'":')
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"

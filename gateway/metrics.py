@@ -1,0 +1,31 @@
+"""The gateway's metrics, summed over its processes when `PROMETHEUS_MULTIPROC_DIR` names a directory they share.
+
+Labels are bounded by the configuration: names of streams, and the codes of the error table.
+"""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+ACCEPTED = Counter("headrace_requests_accepted_total", "Requests answered with 200: the log has them.", ["stream"])
+REJECTED = Counter("headrace_requests_rejected_total", "Requests answered with an error.", ["error"])
+EVENTS = Counter("headrace_events_accepted_total", "Events in accepted requests.", ["stream"])
+BYTES = Counter("headrace_bytes_accepted_total", "Decompressed bytes of accepted requests.", ["stream"])
+APPEND_SECONDS = Histogram(
+    "headrace_append_seconds",
+    "How long the log took to acknowledge a request.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+
+def exposition() -> bytes:
+    """All metrics in Prometheus' text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library leaves it untyped
+    return generate_latest(registry)

@@ -1,0 +1,91 @@
+"""What the commands share: the configuration, seen as the gateway and the token store need it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from connectors.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from flows.config import Config
+    from gateway.settings import Settings
+    from gateway.tokens import Token, TokenStore
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+"""Where `headrace up` listens unless told otherwise."""
+
+
+def gateway_settings(config: Config) -> Settings:
+    """What the gateway needs of a configuration."""
+    from gateway.settings import Limits, Settings, StreamSettings
+
+    return Settings(
+        data=config.data,
+        log=config.log,
+        streams=tuple(
+            StreamSettings(
+                name=name,
+                id=stream.id,
+                limits=Limits(
+                    requests_per_second=stream.limits.requests_per_second,
+                    bytes_per_second=stream.limits.bytes_per_second,
+                ),
+            )
+            for name, stream in config.streams.items()
+        ),
+    )
+
+
+def open_tokens(config: Config) -> TokenStore:
+    """The store of API tokens in the data directory."""
+    from gateway.tokens import TokenStore, tokens_path
+
+    return TokenStore(tokens_path(config.data))
+
+
+def state_of(token: Token) -> Literal["valid", "expired", "revoked"]:
+    """Whether a token is in force."""
+    from connectors.record import now_microseconds
+
+    if token.revoked is not None:
+        return "revoked"
+    return "expired" if token.expires is not None and token.expires <= now_microseconds() else "valid"
+
+
+def stream_id(config: Config, name: str) -> str:
+    """The id of the stream called `name`; an id is its own. Raises HeadraceError where there is no such stream."""
+    if name in config.streams:
+        return config.streams[name].id
+    if is_uuid(name) and name.lower() in {stream.id for stream in config.streams.values()}:
+        return name.lower()
+    known = ", ".join(sorted(config.streams)) or "none"
+    raise HeadraceError(f"there is no stream '{name}' in {config.file}", remedy=f"its streams: {known}")
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID with its hyphens."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raises HeadraceError, with the remedy, where `host:port` cannot be listened on."""
+    if port == 0:
+        return
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            remedy = "stop what listens there, or choose another with --port (0 picks a free one)"
+            raise HeadraceError(f"port {port} of {host} is taken", remedy=remedy) from exc
+        raise HeadraceError(
+            f"cannot listen on {host}:{port}: {exc.strerror}", remedy="choose another --host or --port"
+        ) from exc

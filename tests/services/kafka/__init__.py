@@ -1,0 +1,108 @@
+"""A real Apache Kafka broker, one node in KRaft mode, for as long as a test session or a test wants it."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from tests.services.process import ServerProcess, ServiceMissingError, cache_directory, free_ports
+
+_POM = Path(__file__).with_name("pom.xml")
+_HEAP = ["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+
+class KafkaBroker(ServerProcess):
+    """A broker with its data in `directory`; `bootstrap` is where clients reach it, also after a restart."""
+
+    def __init__(self, directory: Path) -> None:
+        self._java = [_found("java"), *_HEAP, "-cp", f"{_libraries()}/*"]
+        directory.mkdir(parents=True, exist_ok=True)
+        port, controller = free_ports(2)
+        self.bootstrap = f"127.0.0.1:{port}"
+        properties = directory / "server.properties"
+        properties.write_text(_properties(directory / "data", port, controller))
+        cluster = urlsafe_b64encode(b"h" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with a dash
+        storage = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        subprocess.run(storage, check=True, capture_output=True, timeout=60)
+        super().__init__(
+            "Kafka", [*self._java, "kafka.Kafka", str(properties)], directory / "broker.log", self._has_a_broker
+        )
+
+    def _has_a_broker(self) -> bool:
+        try:
+            client = KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000)
+        except (KafkaError, OSError):
+            return False
+        try:
+            return bool(client.describe_cluster()["brokers"])
+        except (KafkaError, OSError):
+            return False
+        finally:
+            client.close()
+
+
+def _found(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise ServiceMissingError(
+            f"a Kafka broker needs `{program}` (Java 17 and Maven), or HEADRACE_TEST_KAFKA=host:port"
+        )
+    return path
+
+
+def _libraries() -> Path:
+    """The broker's jars, copied into the cache once; the name changes with the pom."""
+    version = uuid.uuid5(uuid.NAMESPACE_OID, _POM.read_text()).hex[:8]
+    target = cache_directory() / f"kafka-{version}"
+    if target.exists():
+        return target
+    maven = _found("mvn")
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with (cache_directory() / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            command = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies"]
+            fetched = subprocess.run(
+                [*command, f"-DoutputDirectory={partial}"], capture_output=True, text=True, timeout=600, check=False
+            )
+            if fetched.returncode != 0:
+                raise ServiceMissingError(f"Maven could not fetch the Kafka broker: {fetched.stdout[-500:]}")
+            partial.rename(target)
+    return target
+
+
+def _properties(data: Path, port: int, controller: int) -> str:
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 1,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        "broker.session.timeout.ms": 2000,  # a broker that was killed is let back in when its old session is over
+        "broker.heartbeat.interval.ms": 500,
+        "num.network.threads": 2,
+        "num.io.threads": 2,
+        "background.threads": 2,
+        "log.cleaner.dedupe.buffer.size": 8_388_608,
+        "message.max.bytes": 2_097_152,
+    }
+    return "\n".join(f"{name}={value}" for name, value in settings.items()) + "\n"

@@ -1,0 +1,190 @@
+"""Delta tables: each event once, whatever fails between the staging of its row and the commit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from connectors.errors import Fenced, Transient
+from connectors.sinks import delta_table
+from connectors.sinks.rejects import DeadLetters
+from connectors.sinks.settings import DeltaDestination
+from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
+
+
+def event(**fields: Any) -> dict[str, Any]:
+    return {"source": "s", "event": fields}
+
+
+def ids(lake: Path) -> list[str]:
+    return sorted(row["event_id"] for row in read_table(lake / STREAM))
+
+
+def test_a_restart_skips_what_the_table_has(tmp_path: Path) -> None:
+    Dataflow(tmp_path).take([event(a=1), event(a=2)], offset=0)
+    restarted = Dataflow(tmp_path)
+    sent = restarted.stage([event(a=1), event(a=2)], offset=0) + restarted.stage([event(a=3)], offset=1)
+    restarted.commit()
+    assert ids(tmp_path) == sent
+
+
+def test_partitions_go_into_one_commit_each_with_its_offset(tmp_path: Path) -> None:
+    dataflow = Dataflow(tmp_path)
+    dataflow.take([event(a=0)], partition=0)
+    before = DeltaTable(str(tmp_path / STREAM)).version()
+    for partition in range(5):
+        dataflow.stage([event(a=1)], partition=partition, offset=10 + partition)
+    dataflow.commit()
+    table = DeltaTable(str(tmp_path / STREAM))
+    assert table.version() == before + 1
+    assert [table.transaction_version(f"headrace/log-1/{STREAM}/{p}") for p in range(5)] == [11, 12, 13, 14, 15]
+
+
+def test_a_table_with_nothing_new_commits_nothing(tmp_path: Path) -> None:
+    dataflow = Dataflow(tmp_path)
+    dataflow.take([event(a=0)])
+    before = DeltaTable(str(tmp_path / STREAM)).version()
+    dataflow.commit()
+    assert DeltaTable(str(tmp_path / STREAM)).version() == before
+
+
+def test_the_second_of_two_writers_of_a_partition_is_fenced(tmp_path: Path) -> None:
+    first, second = Dataflow(tmp_path), Dataflow(tmp_path)
+    first.take([event(a=0)], offset=0)
+    second.stage([event(a=1)], offset=1)
+    sent = first.take([event(a=1)], offset=1)
+    with pytest.raises(Fenced, match="another dataflow"):
+        second.commit()
+    assert ids(tmp_path)[1:] == sent
+
+
+def test_files_without_their_commit_are_invisible_and_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataflow = Dataflow(tmp_path)
+    first = dataflow.take([event(a=0)], offset=0)
+    write = write_deltalake
+
+    def orphans(table: DeltaTable, rows: Any, **options: Any) -> None:
+        folder = tmp_path / "elsewhere"
+        write(str(folder), rows, mode="append")  # the files are written, the commit is not
+        for file in folder.rglob("*.parquet"):
+            file.rename(tmp_path / STREAM / file.name)
+        raise OSError("killed")
+
+    monkeypatch.setattr(delta_table, "write_deltalake", orphans)
+    dataflow.stage([event(a=1)], offset=1)
+    with pytest.raises(Transient):
+        dataflow.commit()
+    assert ids(tmp_path) == first
+    monkeypatch.undo()
+    assert ids(tmp_path) == first
+    second = Dataflow(tmp_path).take([event(a=1)], offset=1)
+    assert ids(tmp_path) == first + second
+
+
+def test_a_commit_that_happened_but_was_not_acknowledged_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = write_deltalake
+
+    def unacknowledged(*given: Any, **options: Any) -> None:
+        write(*given, **options)
+        raise OSError("the connection was reset")
+
+    dataflow = Dataflow(tmp_path)
+    monkeypatch.setattr(delta_table, "write_deltalake", unacknowledged)
+    sent = dataflow.stage([event(a=1)], offset=0)
+    with pytest.raises(Transient):
+        dataflow.commit()
+    monkeypatch.undo()
+    with pytest.raises(Fenced):  # the same process must not try again: what it holds is there
+        dataflow.commit()
+    Dataflow(tmp_path).take([event(a=1)], offset=0)
+    assert ids(tmp_path) == sent
+
+
+def test_the_floor_is_the_lowest_offset_that_is_held(tmp_path: Path) -> None:
+    dataflow = Dataflow(tmp_path)
+    assert dataflow.writer.floor(0) is None
+    dataflow.stage([event(a=1)], offset=3)
+    dataflow.stage([event(a=1)], offset=7)
+    assert dataflow.writer.floor(0) == 3
+    dataflow.commit()
+    assert dataflow.writer.floor(0) == 8
+
+
+def test_old_log_entries_do_not_slow_a_commit_down(tmp_path: Path) -> None:
+    dataflow = Dataflow(tmp_path)
+    for number in range(45):
+        dataflow.take([event(a=number)])
+    log = tmp_path / STREAM / "_delta_log"
+    checkpoints = sorted(int(file.name[:20]) for file in log.glob("*.checkpoint.parquet"))
+    assert len(checkpoints) >= 2
+    assert all(later - earlier <= 20 for earlier, later in zip([0, *checkpoints], checkpoints, strict=False))
+    assert len(ids(tmp_path)) == 45
+
+
+@pytest.mark.parametrize("source", ["a/b", "../up", "é ü", " ", "a=b", "%2F", ".", "x" * 200, "🙂", "a\nb", "'"])
+def test_partitions_by_source_keep_any_source(tmp_path: Path, source: str) -> None:
+    settings = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("date", "source"))
+    dataflow = Dataflow(settings)
+    dataflow.take([{"source": source, "event": {"a": 1}}, {"source": "plain", "event": {"a": 2}}])
+    dataflow.take([{"source": source, "event": {"a": 3}}])
+    rows = read_table(tmp_path / STREAM)
+    assert sorted((row["source"], row["event"]["a"]) for row in rows) == sorted(
+        [(source, 1), ("plain", 2), (source, 3)]
+    )
+
+
+def test_the_first_and_the_last_year_are_dates_like_any_other(tmp_path: Path) -> None:
+    stamps = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "1582-10-10T00:00:00Z"]
+    Dataflow(tmp_path).take([{"timestamp": stamp, **event(a=1)} for stamp in stamps])
+    rows = read_table(tmp_path / STREAM)
+    assert sorted(str(row["date"]) for row in rows) == ["0001-01-01", "1582-10-10", "9999-12-31"]
+    assert sorted(row["timestamp"].year for row in rows) == [1, 1582, 9999]
+
+
+def test_schema_rescue_adds_no_column(tmp_path: Path) -> None:
+    dataflow = Dataflow(tmp_path, schema="rescue")
+    dataflow.take([event(a=1)])
+    dataflow.take([event(a=2, b=3, o={"p": [1]})])
+    row = next(row for row in read_table(tmp_path / STREAM) if row["_rescued"])
+    assert row["event"] == {"a": 2}
+    assert rescued(row) == {"event.b": 3, "event.o": {"p": [1]}}
+
+
+def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dataflow() -> Dataflow:
+        letters = DeadLetters(DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", "events", "v1")
+        return Dataflow(tmp_path, schema="reject", rejects=letters)
+
+    dataflow().take([event(a=1)], offset=0)
+    crashing = dataflow()
+    crashing.stage([event(a=2), event(a="x", b=1)], offset=1)
+    write = write_deltalake
+
+    def killed(table: DeltaTable, rows: Any, **options: Any) -> None:
+        if "dlq" not in table.table_uri:
+            raise OSError("killed")
+        write(table, rows, **options)
+
+    monkeypatch.setattr(delta_table, "write_deltalake", killed)
+    with pytest.raises(Transient):
+        crashing.commit()
+    monkeypatch.undo()
+    restarted = dataflow()
+    restarted.take([event(a=2), event(a="x", b=1)], offset=1)
+    dataflow().take([event(a=2), event(a="x", b=1)], offset=1)
+    letters = read_table(tmp_path / "dlq" / "dead_letters")
+    assert [(letter["stage"], letter["partition"], letter["offset"], letter["index"]) for letter in letters] == [
+        ("schema", 0, 1, 1)
+    ]
+    payload = json.loads(letters[0]["payload"])
+    assert payload["source"] == "s"
+    assert payload["_rescued"] == {"event.a": "x", "event.b": 1}
+    assert sorted(row["event"]["a"] for row in read_table(tmp_path / STREAM)) == [1, 2]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 Path = tuple[str, ...]
+
+UNQUOTED = "[A-Za-z_À-῿぀-鿿가-힯][A-Za-z0-9_À-῿぀-鿿가-힯]*"
+"""What stands unquoted in a path. Ranges of code points, as Python's and RE2's tables of letters differ by version."""
+
+_UNQUOTED = re.compile(UNQUOTED)
 
 
 def dotted(path: Path) -> str:
@@ -21,4 +28,4 @@ def literal(text: str) -> str:
 
 
 def _plain(part: str) -> bool:
-    return bool(part) and part.replace("_", "a").isalnum() and not part[0].isdigit()
+    return _UNQUOTED.fullmatch(part) is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connectors.columns import Path, dotted, literal, quoted
+from connectors.columns import UNQUOTED, Path, dotted, literal, quoted
 
 __all__ = [
     "EVENT_ID",
@@ -24,6 +24,7 @@ __all__ = [
     "SYSTEM",
     "TIMESTAMP",
     "TIMESTAMP_TYPE",
+    "UNQUOTED",
     "Columns",
     "Path",
     "column",

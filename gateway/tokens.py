@@ -143,11 +143,13 @@ class TokenStore:
 
     def find(self, text: str) -> Token | None:
         """The token of this text, whatever its state, or None. Raises Unavailable if the store is unreadable."""
-        now = time.monotonic()
-        if now - self._looked > _LOOK_SECONDS:
-            self._look(now)
-        parts = text.split("_", 2)
-        token = self._known.get(parts[1]) if len(parts) == 3 and parts[0] == "hr" else None
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._look()
+        prefix, _, rest = text.partition("_")
+        identity = rest.partition("_")[0] if prefix == "hr" else ""
+        if identity and identity not in self._known:
+            self._look(0)  # made a moment ago, by another process: a token works from when it was shown
+        token = self._known.get(identity)
         digest = hashlib.sha256(text.encode()).digest()
         return token if token is not None and hmac.compare_digest(token.digest, digest) else None
 
@@ -174,9 +176,10 @@ class TokenStore:
         self.flush()
         self._watch.close()
 
-    def _look(self, now: float) -> None:
+    def _look(self, seconds: float = _LOOK_SECONDS) -> None:
         with self._lock:
-            if now - self._looked <= _LOOK_SECONDS:
+            now = time.monotonic()
+            if now - self._looked <= seconds:
                 return
             try:
                 self._refresh()

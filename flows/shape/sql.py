@@ -19,6 +19,7 @@ from flows.columns import (
     STREAM,
     SYSTEM,
     TIMESTAMP,
+    UNQUOTED,
     Columns,
     Path,
     column,
@@ -139,8 +140,9 @@ def sql_type(node: Node) -> str:
 def _others(document: str, path: Path, known: list[str]) -> str:
     """MAP of the keys of an open object that have no column, by dotted path; NULL where there is none."""
     unknown = f"e.key NOT IN ({', '.join(literal(name) for name in known)})" if known else "true"
-    # `k` needs its own quoting of parts that are no identifiers, as `columns.dotted` does it.
-    part = "CASE WHEN regexp_full_match(e.key, '[\\pL_][\\pL\\pN_]*') THEN e.key" + (
+    # Keys are known to SQL alone: they are quoted here as `columns.dotted` does it.
+    part = (
+        f"CASE WHEN regexp_full_match(e.key, {literal(UNQUOTED)}) THEN e.key"
         " ELSE '\"' || replace(e.key, '\"', '\"\"') || '\"' END"
     )
     prefix = literal(dotted(path) + "." if path else "")

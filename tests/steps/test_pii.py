@@ -79,6 +79,7 @@ def test_it_leaves(text: str) -> None:
         ("+33 1 23 45 67 89 415-555-2671.", "[phone]."),
         ("SSN: 123456789", "SSN: [ssn]"),
         ("phone 4155552671", "phone [phone]"),
+        ("415-555-2671.4111111111111111", "[phone].[card]"),
         ("aws_secret_access_key = " + "a1B2" * 10, "aws_secret_access_key[key]"),
     ],
 )

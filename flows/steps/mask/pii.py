@@ -91,7 +91,17 @@ _NOT_DIGITS = re.compile(r"[^0-9]")
 
 
 def mask_pii(text: str) -> str:
-    """The text with each finding replaced by its kind: `[email]`, `[card]`, `[key]`, …"""
+    """The text with each finding replaced by its kind: `[email]`, `[card]`, `[key]`, …
+
+    What one finding hid may be another once it is gone, so it looks again until there is nothing: each turn takes digits
+    or an `@` away, so there is an end.
+    """
+    while (masked := _masked_once(text)) != text:
+        text = masked
+    return text
+
+
+def _masked_once(text: str) -> str:
     if _KEY_HINT.search(text):
         text = _KEYS.sub("[key]", text)
     if "eyJ" in text:

@@ -19,7 +19,14 @@ class HeadraceError(Exception):
 
 
 class Transient(HeadraceError):
-    """A dependency is down or slow: the same work, done again later, can succeed."""
+    """A dependency is down or slow: the same work, done again later, can succeed.
+
+    `retry_after`: seconds before which it will not, where the dependency said so.
+    """
+
+    def __init__(self, what: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(what, remedy=remedy)
+        self.retry_after = retry_after
 
 
 class Unavailable(Transient):

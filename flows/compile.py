@@ -70,12 +70,13 @@ def compile_stage(
     stop: int,
     columns: Columns,
     *,
+    start: int = 0,
     begun: Begun | None = None,
     types: Mapping[str, str] | None = None,
     mask_key: str | None = None,
 ) -> Layer:
-    """The query up to and with the first half of the `parse` at `stop`."""
-    layer = _layer(steps[:stop], columns, begun, types or {}, mask_key)
+    """The query from the step at `start` up to and with the first half of the `parse` at `stop`."""
+    layer = _layer(steps[:stop], start, columns, begun, types or {}, mask_key)
     step = steps[stop]
     assert isinstance(step, Parse)
     return read_text(step, stop, layer)
@@ -87,18 +88,19 @@ def compile_pipeline(
     columns: Columns,
     *,
     default: str | None = "lake",
+    start: int = 0,
     begun: Begun | None = None,
     types: Mapping[str, str] | None = None,
     mask_key: str | None = None,
 ) -> Plan:
     """The query of a pipeline over a relation with a column `column(path)` for each path of `columns`.
 
-    Of a pipeline that was `begun` it is the rest. `types` and `mask_key` are the stream's. An event that no route takes
-    (one with `also` does not take it) goes to the `default` destination. What a `mask` calls is on the connection once
-    `flows.steps.mask.install_masks` had the same steps and key. The same arguments give the same plan. Raises
-    InvalidExpression or ValueError for what a check of the configuration refuses.
+    It begins with the step at `start`; of a pipeline that was `begun` it is the rest. `types` and `mask_key` are the
+    stream's. An event that no route takes (one with `also` does not take it) goes to the `default` destination. What a
+    `mask` calls is on the connection once `flows.steps.mask.install_masks` had the same steps and key. The same arguments
+    give the same plan. Raises InvalidExpression or ValueError for what a check of the configuration refuses.
     """
-    layer = _layer(steps, columns, begun, types or {}, mask_key)
+    layer = _layer(steps, start, columns, begun, types or {}, mask_key)
     failures = tuple(path[0] for path in layer.columns if path[0].startswith("_failed_"))
     live = list(routes)
     for place, route in enumerate(routes):
@@ -119,7 +121,12 @@ def compile_pipeline(
 
 
 def _layer(
-    steps: Sequence[Step], columns: Columns, begun: Begun | None, types: Mapping[str, str], mask_key: str | None
+    steps: Sequence[Step],
+    start: int,
+    columns: Columns,
+    begun: Begun | None,
+    types: Mapping[str, str],
+    mask_key: str | None,
 ) -> Layer:
     layer = Layer(dict(columns))
     if begun is None:
@@ -129,9 +136,8 @@ def _layer(
         step = steps[begun.step]
         assert isinstance(step, Parse)
         layer = place_parts(step, begun.step, layer, begun.shape, types)
-    for index in range(len(steps)):
-        if begun is None or index > begun.step:
-            layer = _compile_step(steps, index, layer, types, mask_key)
+    for index in range(start if begun is None else begun.step + 1, len(steps)):
+        layer = _compile_step(steps, index, layer, types, mask_key)
     return layer
 
 

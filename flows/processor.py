@@ -11,22 +11,23 @@ from collections import OrderedDict
 import duckdb
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
 from connectors.batch import StreamLines
 from connectors.sinks import dead_letters
 from connectors.sinks.conform import mark_json
-from connectors.telemetry import DEAD_LETTERS, EVENTS_DROPPED, EVENTS_READ, EVENTS_UNMATCHED, PARSE_FAILURES
+from connectors.telemetry import DEAD_LETTERS, EVENTS_DROPPED, EVENTS_READ
 from connectors.timestamps import parse_timestamp
 from flows.columns import Path
-from flows.compile import UNMATCHED, Plan, compile_pipeline
+from flows.compile import Plan, compile_pipeline
 from flows.config import Stream
 from flows.engine import open_engine
+from flows.fates import Fates
+from flows.fitting import Fitting
 from flows.output import rows_query
-from flows.shape import Shape, Unreadable, first_misfit, learn, relation
+from flows.shape import relation
 from flows.stages import SET_ASIDE, Stages, Staging
-from flows.steps.parse import Parse, register
+from flows.steps.parse import register
 
 _log = structlog.get_logger()
 
@@ -50,11 +51,6 @@ def _iso8601_microseconds(text: str | None) -> int | None:
         return None
 
 
-def _part(lines: StreamLines, places: list[int]) -> StreamLines:
-    table = lines.table.take(pa.array(places, pa.int64()))
-    return StreamLines(lines.stream, table, "\n".join(table.column("line").to_pylist()).encode())
-
-
 class _Compiled(msgspec.Struct, frozen=True):
     sql: str
     plan: Plan
@@ -70,7 +66,8 @@ class StreamProcessor:
         self._stream = stream
         self._default = default
         self._engine = engine
-        self._shape = Shape()
+        self._fitting = Fitting(stream.types, engine)
+        self._fates = Fates(name, stream, default)
         self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
         self._stages = Stages(name, stream, engine)
 
@@ -81,7 +78,7 @@ class StreamProcessor:
         `SET_ASIDE` are the events that a step has set aside (see `flows.stages`).
         """
         EVENTS_READ.labels(self._name).inc(lines.table.num_rows)
-        good, unreadable = self._fitted(lines)
+        good, unreadable = self._fitting.fit(lines)
         rows = self._rows(good) if good.table.num_rows else {}
         if unreadable:
             EVENTS_DROPPED.labels(self._name, "parse", "false").inc(len(unreadable))
@@ -92,45 +89,17 @@ class StreamProcessor:
     def _rows(self, lines: StreamLines) -> dict[str, pa.Table]:
         self._engine.register("batch", lines.table)
         try:
-            staging = self._stages.run(*relation(self._shape, self._name, "batch"))
+            staging = self._stages.run(*relation(self._fitting.shape, self._name, "batch"))
             compiled = self._query(staging)
             rows = self._engine.sql(compiled.sql).to_arrow_table()
         finally:
             self._engine.unregister("batch")
             self._stages.clear()
-        taken = self._routed(mark_json(rows, compiled.json), compiled.plan)
+        taken = self._fates.routed(mark_json(rows, compiled.json), compiled.plan)
         if staging.letters is not None:
             DEAD_LETTERS.labels(self._name, "parse").inc(staging.letters.num_rows)
             taken[SET_ASIDE] = staging.letters
         return taken
-
-    def _fitted(self, lines: StreamLines) -> tuple[StreamLines, list[int]]:
-        """The lines that are events, the shape widened until they fit; and the places of those that are none."""
-        try:
-            self._fit(lines)
-        except Unreadable:
-            bad = self._unreadable(lines, 0, lines.table.num_rows)
-            good = _part(lines, [place for place in range(lines.table.num_rows) if place not in set(bad)])
-            if good.table.num_rows:
-                self._fit(good)
-            return good, bad
-        return lines, []
-
-    def _fit(self, lines: StreamLines) -> None:
-        if not lines.ndjson.strip() or first_misfit(self._shape, lines.ndjson) is not None:
-            column = lines.table.column("line")
-            self._shape = learn(self._shape, column, lines.ndjson, self._engine, self._stream.types)
-
-    def _unreadable(self, lines: StreamLines, start: int, stop: int) -> list[int]:
-        """The places between `start` and `stop` of lines that cannot be read, found by halving."""
-        try:
-            self._fit(_part(lines, list(range(start, stop))))
-        except Unreadable:
-            if stop - start == 1:
-                return [start]
-            middle = (start + stop) // 2
-            return self._unreadable(lines, start, middle) + self._unreadable(lines, middle, stop)
-        return []
 
     def _query(self, staging: Staging) -> _Compiled:
         compiled = self._compiled.get(staging.key)
@@ -151,34 +120,3 @@ class StreamProcessor:
             if len(self._compiled) > _COMPILED:
                 self._compiled.popitem(last=False)
         return compiled
-
-    def _routed(self, rows: pa.Table, plan: Plan) -> dict[str, pa.Table]:
-        """The rows that were kept, by destination; drops are counted by the step that made them."""
-        for failure in plan.failures:
-            failed = pc.sum(rows.column(failure)).as_py() or 0
-            PARSE_FAILURES.labels(self._name, f"steps[{failure.rpartition('_')[2]}]").inc(failed)
-        rows = rows.drop_columns(list(plan.failures))
-        if plan.drops:
-            self._count_drops(rows.column("_drop"))
-            rows = rows.filter(pc.is_null(rows.column("_drop"))).drop_columns("_drop")
-        if not plan.routed:
-            return dict.fromkeys(plan.destinations, rows) if rows.num_rows else {}
-        self._count_unmatched(pc.sum(rows.column(UNMATCHED)).as_py() or 0)
-        fate = [name for name in plan.fate_columns if name != "_drop" and name not in plan.failures]
-        columns = rows.drop_columns(fate)
-        taken = {name: columns.filter(rows.column(f"_to:{name}")) for name in plan.destinations}
-        return {name: part for name, part in taken.items() if part.num_rows}
-
-    def _count_drops(self, drops: pa.ChunkedArray) -> None:
-        for count in pc.value_counts(drops.drop_null()).to_pylist():
-            step = self._stream.steps[count["values"]]
-            if isinstance(step, Parse) and step.on_error == "dead_letter":
-                continue  # set aside, not dropped
-            intended = "false" if isinstance(step, Parse) else "true"
-            EVENTS_DROPPED.labels(self._name, f"steps[{count['values']}]", intended).inc(count["counts"])
-
-    def _count_unmatched(self, unmatched: int) -> None:
-        if self._default is not None:
-            EVENTS_UNMATCHED.labels(self._name).inc(unmatched)
-        elif unmatched:
-            EVENTS_DROPPED.labels(self._name, "routes", "true").inc(unmatched)

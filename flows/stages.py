@@ -49,18 +49,24 @@ class Staging(msgspec.Struct, frozen=True):
 
 
 class Stages:
-    """The parts of one stream's pipeline before the last. Belongs to one thread."""
+    """The parts of one stream's pipeline before the last, or of its steps from `start` up to `stop`.
 
-    def __init__(self, name: str, stream: Stream, engine: duckdb.DuckDBPyConnection) -> None:
+    Belongs to one thread.
+    """
+
+    def __init__(
+        self, name: str, stream: Stream, engine: duckdb.DuckDBPyConnection, *, start: int = 0, stop: int | None = None
+    ) -> None:
         self._stream = stream
+        self._start = start
         self._engine = engine
         self._prefix = f"stage_{len(name)}_{name}"
-        self._stops = [index for index, step in enumerate(stream.steps) if _stops_at(step)]
+        self._stops = [index for index in range(len(stream.steps))[start:stop] if _stops_at(stream.steps[index])]
         self._shapes = {index: Shape() for index in self._stops}
         self._compiled: OrderedDict[tuple[int, str], Layer] = OrderedDict()
         install_masks(engine, stream.steps, stream.mask_key)
-        for stop in self._stops:
-            install_masks(engine, self._masks(stop), stream.mask_key)
+        for index in self._stops:
+            install_masks(engine, self._masks(index), stream.mask_key)
 
     def run(self, sql: str, columns: Columns) -> Staging:
         """Runs every part before the last over the rows of the query `sql`."""
@@ -102,6 +108,7 @@ class Stages:
                 self._stream.steps,
                 stop,
                 staging.columns,
+                start=self._start,
                 begun=staging.begun,
                 types=self._stream.types,
                 mask_key=self._stream.mask_key,

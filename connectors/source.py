@@ -48,6 +48,11 @@ class Stop:
         """Ends reading; safe in a signal handler."""
         self._requested.set()
 
+    @property
+    def requested(self) -> bool:
+        """Whether the end was asked for, and not only a drain."""
+        return self._requested.is_set()
+
     def expect(self, partition: int) -> None:
         """A partition that must be safe before this process is done."""
         self._waiting.add(partition)

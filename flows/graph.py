@@ -26,6 +26,8 @@ from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.stages import SET_ASIDE
+from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
+from flows.stateful.source import StreamsSource
 from flows.steps import Mask
 
 NAME = "headrace"
@@ -42,14 +44,21 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     """The dataflow that reads the partitions of process `process` of `processes`: a partition stays in one process."""
     partitions = [p for p in range(log.partitions) if p % processes == process]
     progress = Progress()
+    prepare_stores(config, log, NAME)
+    own = owned(lanes_of(config, log), process, min(processes, log.partitions))
     names = {stream.id: name for name, stream in config.streams.items()}
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
-    processing = _Processing(config, names)
+    processing = _Processing(config, names, read_elsewhere(config, log))
+    streams = StreamsSource(
+        lambda: [open_lane(config, name, log, NAME, _topic(config)) for name in own], progress, stop, len(own)
+    )
 
     flow = Dataflow(NAME)
     batches = op.input("log", flow, source)  # (partition, LogBatch): Arrow tables, a row an event
-    outcomes = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
+    stateless = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
+    stateful = op.input("streams", flow, streams)  # (lane, Outcome): of the streams with a memory
+    outcomes = op.merge("outcomes", stateless, stateful)
     for name, writer in _writers(config, log).items():
         progress.register(writer)
         op.output(f"to_{name}", outcomes, DestinationSink(name, writer, partitions, log.partitions))
@@ -61,8 +70,9 @@ def _writers(config: Config, log: Log) -> dict[str, Writer]:
     letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
     rejects = DeadLetters(letters, log.identity, _topic(config), config_version(config))
     schemas = {stream: settings.schema for stream, settings in config.streams.items()}
+    rollups = [f"{name}_{rollup.name}" for name, stream in config.streams.items() for rollup in stream.rollups]
     writers: dict[str, Writer] = {
-        name: DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
+        name: DeltaWriter(destination, log.identity, name=name, rollups=rollups, schemas=schemas, rejects=rejects)
         for name, destination in config.destinations.items()
     }
     writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
@@ -76,11 +86,14 @@ def _topic(config: Config) -> str:
 class _Processing:
     """Runs each stream's part of a batch through its pipeline. Each worker thread has its own engine."""
 
-    def __init__(self, config: Config, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Config, names: Mapping[str, str], elsewhere: Mapping[str, Mapping[int, int] | None]
+    ) -> None:
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
         self._version = config_version(config)
+        self._elsewhere = elsewhere
         self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
 
     def __call__(self, keyed: tuple[str, LogBatch]) -> tuple[str, Outcome]:
@@ -90,6 +103,9 @@ class _Processing:
             processor_of = self._by_thread[threading.get_ident()] = self._processors()
         rows: dict[str, list[Rows]] = {}
         for part in batch.streams:
+            part = self._own(part, batch.partition)  # noqa: PLW2901 -- what is left of it
+            if not part.table.num_rows:
+                continue
             name = self._names.get(part.stream)
             if name is None:  # taken when the configuration named it: it must not become invisible
                 reason = f"the configuration has no stream {part.stream} any more"

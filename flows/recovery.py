@@ -20,9 +20,14 @@ PARTITIONS = 4
 """Fixed for the life of a store; more than the processes that share it is no harm."""
 
 
+def state_of_log(data: Path, log_identity: str) -> Path:
+    """Where all state lies that has to do with a log: offsets mean nothing for another one."""
+    return data / "state" / quote(log_identity, safe="")
+
+
 def state_directory(data: Path, log_identity: str, process: int, processes: int) -> Path:
-    """Where a process keeps its state: offsets mean nothing for another log, or another share of its partitions."""
-    return data / "state" / quote(log_identity, safe="") / f"{process}-of-{processes}"
+    """Where a process keeps its state, which is of its share of the log's partitions."""
+    return state_of_log(data, log_identity) / f"{process}-of-{processes}"
 
 
 def prepare(directory: Path) -> None:

@@ -14,10 +14,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.columns import EVENT_ID, OFFSET, Columns, column, literal
+from flows.columns import Columns, column
 from flows.compile import Begun, compile_pipeline, compile_stage
 from flows.config import Stream
-from flows.output import rows_query
+from flows.letters import set_aside
 from flows.shape import Shape, Unreadable, first_misfit, learn
 from flows.steps import Mask, Parse, Step
 from flows.steps.layer import DROP, Layer
@@ -161,20 +161,11 @@ class Stages:
             path: kind for path, kind in layer.columns.items() if path != VALUE_PATH and "_failed_" not in path[0]
         }
         plan = compile_pipeline(self._masks(stop), (), columns, mask_key=self._stream.mask_key)
-        rows, _ = rows_query(plan.columns, plan.sql(f"(SELECT * FROM {table} WHERE {kept})"))
-        names = [item[0] for item in self._engine.execute(f"SELECT * FROM ({rows}) LIMIT 0").description]
-        parts = [name for name in ("timestamp", "source", "event", "metadata") if name in names]
-        event = f"to_json(struct_pack({', '.join(f'{name} := {name}' for name in parts)}))"
-        rescued = "CASE WHEN _extra IS NOT NULL THEN json('{\"_rescued\":{' || _extra || '}}') ELSE '{}'::JSON END"
         error = (
             f"{step.field} does not match the pattern" if step.pattern else f"{step.field} cannot be read as {step.as_}"
         )
-        query = (
-            f"SELECT {column(EVENT_ID)}, {literal(f'steps[{stop}].parse')} AS step, {literal(error)} AS error,"
-            f" string_split({column(EVENT_ID)}, '-')[-1]::BIGINT AS index,"
-            f" json_merge_patch('{{}}', {event}, {rescued})::VARCHAR AS payload, {column(OFFSET)} FROM ({rows})"
-        )
-        return [self._engine.sql(query).to_arrow_table()]
+        events = plan.sql(f"(SELECT * FROM {table} WHERE {kept})")
+        return [set_aside(self._engine, events, plan.columns, f"steps[{stop}].parse", error)]
 
     def _masks(self, stop: int) -> list[Step]:
         """The masks that an event set aside at `stop` must pass before anyone sees it, even as a dead letter.

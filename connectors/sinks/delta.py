@@ -11,7 +11,7 @@ otherwise write every event twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -36,12 +36,23 @@ EVENTS = pa.schema(
 )
 """A stream's table before its first event; `event` and `metadata` become columns with their first field."""
 
+ROLLUP = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("window_start", pa.timestamp("us", "UTC")),
+        ("window_end", pa.timestamp("us", "UTC")),
+        ("_rescued", pa.string()),
+        ("date", pa.date32()),
+    ]
+)
+"""A rollup's table before its first row: what it groups by and its aggregates become columns with that row."""
+
 
 class DeltaWriter:
     """All the tables of one Delta destination, within one process (implements `Writer`).
 
-    `schemas` says by stream what becomes of a new field (`evolve`, `rescue`, `reject`); what `reject` refuses goes to
-    `rejects`.
+    `rollups` are the tables whose rows are a rollup's (`ROLLUP`). `schemas` says by stream what becomes of a new field
+    (`evolve`, `rescue`, `reject`); what `reject` refuses goes to `rejects`.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class DeltaWriter:
         log_identity: str,
         *,
         base: pa.Schema = EVENTS,
+        rollups: Collection[str] = (),
         schemas: Mapping[str, str] | None = None,
         rejects: Rejects | None = None,
         name: str = "lake",
@@ -57,6 +69,7 @@ class DeltaWriter:
         self._settings = settings
         self._identity = log_identity
         self._base = base
+        self._rollups = frozenset(rollups)
         self._schemas = schemas or {}
         self._rejects = rejects
         self._name = name
@@ -105,7 +118,7 @@ class DeltaWriter:
                 self._settings,
                 stream,
                 self._identity,
-                self._base,
+                ROLLUP if stream in self._rollups else self._base,
                 schema_mode=self._schemas.get(stream, "evolve"),
                 rejects=self._rejects,
                 destination=self._name,

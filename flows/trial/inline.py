@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 import msgspec
-import pyarrow as pa
 
+from connectors.batch import StreamLines
 from connectors.sinks import dead_letters
-from connectors.sinks.delta import EVENTS
+from connectors.sinks.base import Rows
+from connectors.sinks.delta import EVENTS, ROLLUP
 from connectors.sinks.in_memory import landed
 from flows.config import DEFAULT_DESTINATION, Config, StreamTest, config_version
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.stages import SET_ASIDE
+from flows.stateful.lane import Letters
+from flows.stateful.lanes import remembers
+from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.trial.compare import Failure, compare
 from flows.trial.lines import example_lines
 
@@ -39,7 +44,8 @@ def run_test(config: Config, stream: str, test: StreamTest, place: tuple[int, in
     rows = _rows(config, stream, test)
     failures: list[Failure] = []
     for destination, expected in test.expect.items():
-        if destination not in config.destinations and destination != dead_letters.NAME:
+        named = destination.partition("/")[0]
+        if named not in config.destinations and destination != dead_letters.NAME:
             failures.append(Failure(destination, message=f"there is no destination '{destination}'"))
         else:
             failures += compare(destination, expected, rows.get(destination, []))
@@ -55,38 +61,50 @@ def _rows(config: Config, stream: str, test: StreamTest) -> dict[str, list[dict[
     texts = [msgspec.json.encode(event).decode() for event in test.input]
     rows: dict[str, list[dict[str, Any]]] = {}
     with open_pipeline_engine() as engine:
-        processor = StreamProcessor(stream, settings, default, engine)
-        taken = processor.process(example_lines(settings.id, texts, RECEIVED_AT))
-        letters = taken.pop(dead_letters.NAME, None)
-        if letters is not None:
-            rows[dead_letters.NAME] = _letters(config, stream, letters)
-        aside = taken.pop(SET_ASIDE, None)
-        if aside is not None:
-            letters = dead_letters.of_events(
-                aside, stage="parse", stream=stream, topic="", partition=0, config_version=config_version(config)
-            )
-            rows.setdefault(dead_letters.NAME, []).extend(letters.to_pylist())
-        for destination, table in taken.items():
-            kept = landed(table, EVENTS, engine)
-            if settings.schema == "reject":
-                refused = [row for row in kept if row["_rescued"] is not None]
-                kept = [row for row in kept if row["_rescued"] is None]
-                letter = {"stream": stream, "stage": "schema", "destination": destination}
-                rows.setdefault(dead_letters.NAME, []).extend({**row, **letter} for row in refused)
-            rows[destination] = kept
+        lines = example_lines(settings.id, texts, RECEIVED_AT)
+        if remembers(settings):
+            taken = _remembered(config, stream, default, lines, engine)
+        else:
+            taken = _at_once(config, stream, default, lines, engine)
+        letters = taken.pop(dead_letters.NAME, [])
+        if letters:
+            rows[dead_letters.NAME] = [row for part in letters for row in part.table.to_pylist()]
+        for destination, parts in taken.items():
+            for part in parts:
+                rolled_up = part.stream != stream
+                key = f"{destination}/{part.stream.removeprefix(f'{stream}_')}" if rolled_up else destination
+                kept = landed(part.table, ROLLUP if rolled_up else EVENTS, engine)
+                if settings.schema == "reject" and not rolled_up:
+                    refused = [row for row in kept if row["_rescued"] is not None]
+                    kept = [row for row in kept if row["_rescued"] is None]
+                    letter = {"stream": stream, "stage": "schema", "destination": destination}
+                    rows.setdefault(dead_letters.NAME, []).extend({**row, **letter} for row in refused)
+                rows.setdefault(key, []).extend(kept)
     return rows
 
 
-def _letters(config: Config, stream: str, lines: pa.Table) -> list[dict[str, Any]]:
-    letters = dead_letters.of_lines(
-        lines,
-        stage="parse",
-        error="not an event",
-        stream=stream,
-        topic="",
-        partition=0,
-        config_version=config_version(config),
-        payload=True,
+def _at_once(
+    config: Config, name: str, default: str | None, lines: StreamLines, engine: duckdb.DuckDBPyConnection
+) -> dict[str, list[Rows]]:
+    """What a pipeline without a memory gives; dead letters as they land."""
+    taken = StreamProcessor(name, config.streams[name], default, engine).process(lines)
+    unreadable, aside = taken.pop(dead_letters.NAME, None), taken.pop(SET_ASIDE, None)
+    came = Came(
+        {destination: [Rows(name, table)] for destination, table in taken.items()},
+        [] if aside is None else [("parse", aside)],
+        [] if unreadable is None else [unreadable],
     )
-    rows: list[dict[str, Any]] = letters.to_pylist()
-    return rows
+    return _with_letters(config, name, came)
+
+
+def _remembered(
+    config: Config, name: str, default: str | None, lines: StreamLines, engine: duckdb.DuckDBPyConnection
+) -> dict[str, list[Rows]]:
+    """What a pipeline with a memory has given when all is over: nothing is held back for what could yet come."""
+    pipeline = StatefulPipeline(name, config.streams[name], default, engine)
+    return _with_letters(config, name, pipeline.take(lines).joined(pipeline.finish()))
+
+
+def _with_letters(config: Config, name: str, came: Came) -> dict[str, list[Rows]]:
+    letters = Letters(name, "", config_version(config), payload=True).of(came)
+    return came.rows | ({dead_letters.NAME: letters} if letters else {})

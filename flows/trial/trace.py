@@ -25,10 +25,12 @@ from flows.processor import open_pipeline_engine
 from flows.routes import Route
 from flows.shape import Shape, learn, relation
 from flows.stages import Stages, Staging
-from flows.steps import Parse, Step
+from flows.steps import Parse, Step, has_memory
 from flows.trial.conceal import conceal, originals
 from flows.trial.flat import flat
 from flows.trial.lines import no_event
+from flows.trial.remembering import UNMATCHED as NO_ROUTE
+from flows.trial.remembering import Remembering
 from flows.trial.steps import name_of, rule_of
 
 Fields = dict[str, Any]
@@ -74,6 +76,15 @@ class EventTrace(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class _Seen(msgspec.Struct, frozen=True):
+    """Of each event: its fields before step k, as they are and as they may be shown, its fate, whether it is selected."""
+
+    own: list[list[Fields]]
+    shown: list[list[Fields]]
+    fates: list[Fields]
+    selected: list[bool]
+
+
 class Tracer:
     """Traces the events of one stream. Belongs to one thread; `close` it."""
 
@@ -82,6 +93,7 @@ class Tracer:
         self._name = name
         self._stream = stream
         self._default = default
+        self._memory = any(has_memory(step) for step in stream.steps)
         self._engine = open_pipeline_engine()
         self._shape = Shape()
 
@@ -105,35 +117,68 @@ class Tracer:
         if good:
             table = lines.table.take(pa.array(good, pa.int64()))
             ndjson = "\n".join(texts[place] for place in good).encode()
-            self._shape = learn(self._shape, table.column("line"), ndjson, self._engine, self._stream.types)
-            self._engine.register("batch", table)
-            try:
-                traced = self._traced(where, raw)
-            finally:
-                self._engine.unregister("batch")
+            events = StreamLines(lines.stream, table, ndjson)
+            seen = self._remembered(events, [ids[place] for place in good], where, raw) if self._memory else None
+            traced = self._traced(self._queried(events, where, raw) if seen is None else seen, where, raw)
             for place, event in zip(good, traced, strict=True):
                 found[place] = msgspec.structs.replace(event, event_id=ids[place], number=place)
         return found
 
-    def _traced(self, where: str | None, raw: bool) -> list[EventTrace]:
+    def _queried(self, events: StreamLines, where: str | None, raw: bool) -> _Seen:
+        """What every beginning of the pipeline makes of the events, each a query over all of them."""
+        self._shape = learn(self._shape, events.table.column("line"), events.ndjson, self._engine, self._stream.types)
+        self._engine.register("batch", events.table)
+        try:
+            steps = self._stream.steps
+            sql, columns = relation(self._shape, self._name, "batch")
+            own = [self._fields(steps[:k], sql, columns) for k in range(len(steps) + 1)]
+            shown = [
+                self._fields((*steps[:k], *masks), sql, columns) if (masks := _masks(steps[k:])) else own[k]
+                for k in range(len(steps) + 1)
+            ]
+            asked = () if raw else steps
+            selected = self._selected((*asked, *_masks(steps[len(asked) :])), where, sql, columns)
+            return _Seen(own, shown, self._fates(sql, columns), selected)
+        finally:
+            self._engine.unregister("batch")
+
+    def _remembered(self, events: StreamLines, ids: list[str], where: str | None, raw: bool) -> _Seen:
+        """The same of a pipeline with a memory: what comes out at all is found by its id."""
         steps = self._stream.steps
-        sql, columns = relation(self._shape, self._name, "batch")
-        stages = [self._fields(steps[:k], sql, columns) for k in range(len(steps) + 1)]
+        trial = Remembering(self._name, self._stream, events, self._engine)
+        own = [trial.fields(steps[:k]) for k in range(len(steps) + 1)]
         shown = [
-            self._fields((*steps[:k], *masks), sql, columns) if (masks := _masks(steps[k:])) else stages[k]
+            trial.fields((*steps[:k], *masks)) if (masks := _masks(steps[k:])) else own[k]
             for k in range(len(steps) + 1)
         ]
-        fates = self._fates(sql, columns)
         asked = () if raw else steps
-        selected = self._selected((*asked, *_masks(steps[len(asked) :])), where, sql, columns)
+        chosen = trial.kept((*asked, *_masks(steps[len(asked) :])), where)
+        going = trial.destinations()
+        unmatched = going.pop(NO_ROUTE, frozenset())
+        fates: list[Fields] = []
+        for event in ids:
+            gone = next((k for k in range(len(steps)) if event not in own[k + 1]), None)
+            to = tuple(name for name, taken in going.items() if event in taken)
+            if event in unmatched and self._default is not None:
+                to = (*to, self._default)
+            fates.append({"_drop": gone, "to": to, UNMATCHED: event in unmatched})
+        return _Seen(
+            [[fields.get(event, {}) for event in ids] for fields in own],
+            [[fields.get(event, {}) for event in ids] for fields in shown],
+            fates,
+            [event in chosen for event in ids],
+        )
+
+    def _traced(self, seen: _Seen, where: str | None, raw: bool) -> list[EventTrace]:
+        steps = self._stream.steps
         traced = []
-        for row, fate in enumerate(fates):
+        for row, fate in enumerate(seen.fates):
             dropped = fate.get("_drop")
             alive = len(steps) if dropped is None else int(dropped)
-            own = [stages[k][row] for k in range(alive + 1)]
-            seen = [shown[k][row] for k in range(alive + 1)]
-            hidden = originals(zip(own, seen, strict=True))
-            safe = [{path: conceal(value, hidden) for path, value in fields.items()} for fields in seen]
+            own = [seen.own[k][row] for k in range(alive + 1)]
+            shown = [seen.shown[k][row] for k in range(alive + 1)]
+            hidden = originals(zip(own, shown, strict=True))
+            safe = [{path: conceal(value, hidden) for path, value in fields.items()} for fields in shown]
             to = tuple(n for n in fate["to"] if fate.get(f"_to:{n}", True))
             if dropped is not None:
                 to = (dead_letters.NAME,) if _set_aside(steps[dropped]) else ()
@@ -147,7 +192,7 @@ class Tracer:
                     dropped is None and (bool(fate.get(UNMATCHED)) or not self._stream.routes),
                     safe[0],
                     safe[-1] if dropped is None else {},
-                    selected[row] if raw or dropped is None else not where,
+                    seen.selected[row] if raw or dropped is None else not where,
                 )
             )
         return traced

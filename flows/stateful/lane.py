@@ -1,0 +1,192 @@
+"""One stream with a memory at work: log -> pipeline -> store, round by round, and on to the destinations.
+
+A round reads what has come, runs it through the pipeline and commits positions, state and rows together
+(`flows.stateful.store`); then its rows go to the destinations, for which the rounds are a log of one partition. What no
+destination has lost its claim to stays in the outbox.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import structlog
+
+from connectors.batch import StreamLines, batch_of
+from connectors.log import Block
+from connectors.merging import MergedReader, split_places
+from connectors.record import now_microseconds
+from connectors.sinks import dead_letters
+from connectors.sinks.base import Outcome, Rows
+from flows.stateful.pipeline import Came, StatefulPipeline
+from flows.stateful.store import Round, Store
+
+_log = structlog.get_logger()
+
+ROUND_BYTES = 16 * 1024 * 1024
+"""Values read in one round: some 60,000 events of 260 bytes. A window costs less a row in larger rounds."""
+
+_PAUSE = 0.1  # seconds between rounds that are not full: each is a commit on the disk
+_TICK = 0.5  # seconds between the looks at the clock while nothing comes
+_SAVE = 5.0  # seconds after which positions are saved though nothing came out
+
+
+class Letters:
+    """Makes dead letters of what a pipeline of one stream set aside. `payload`: whether a line as it came may be shown."""
+
+    def __init__(self, stream: str, topic: str, config_version: str, *, payload: bool) -> None:
+        self._stream = stream
+        self._topic = topic
+        self._version = config_version
+        self._payload = payload
+
+    def of(self, came: Came) -> list[Rows]:
+        """One group a stage, each letter with the partition and the offset that its event came from."""
+        tables = [
+            dead_letters.of_lines(
+                lines,
+                stage="parse",
+                error="not an event: the record was not written by a gateway",
+                stream=self._stream,
+                topic=self._topic,
+                partition=0,
+                config_version=self._version,
+                payload=self._payload,
+            )
+            for lines in came.unreadable
+        ]
+        tables += [
+            dead_letters.of_events(
+                events, stage=stage, stream=self._stream, topic=self._topic, partition=0, config_version=self._version
+            )
+            for stage, events in came.letters
+        ]
+        return [Rows(dead_letters.NAME, _placed(table)) for table in tables]
+
+
+def _placed(letters: pa.Table) -> pa.Table:
+    partitions, offsets = split_places(letters.column("_offset"))
+    for name, values in (("partition", partitions), ("offset", offsets)):
+        letters = letters.set_column(letters.column_names.index(name), letters.schema.field(name), values)
+    return letters
+
+
+class Lane:
+    """Runs the stream whose `store` this is. Belongs to one thread. `open` it first; then `next` until stopped."""
+
+    def __init__(self, store: Store, reader: MergedReader, pipeline: StatefulPipeline, letters: Letters) -> None:
+        self._store = store
+        self._reader = reader
+        self._pipeline = pipeline
+        self._letters = letters
+        self._until = store.handover
+        self._pause_until = 0.0
+        self._tick_at = 0.0
+        self._save_at = time.monotonic() + _SAVE
+        self._held: Iterator[tuple[int, Round]] = iter(())
+        self._saved: dict[int, int] = {}
+        self._forgotten = 0
+        self._last_received = self._ticked = 0
+        self.number = store.lane
+        self.start = store.first_round()
+        self.handed_over = self.start
+
+    def open(self) -> None:
+        """Takes up the state, and what the outbox still holds is the first to be handed on."""
+        known = self._pipeline.definitions()
+        kept = self._store.steps()
+        self._pipeline.restore({key: self._store.pieces(key) for key in known if key in kept})
+        self._saved = self._store.positions
+        self._reader.commit(self._saved)  # retention keeps what is not read yet
+        orphans = [key for key in kept if key not in known]
+        if orphans:
+            self._release(orphans, kept)
+        self._held = self._store.rounds(self.start)
+
+    def _release(self, orphans: Sequence[str], kept: Mapping[str, bytes]) -> None:
+        """A step that was changed or taken away gives up what it held, and the events go on through the new pipeline."""
+        came = Came()
+        for key in orphans:
+            came = came.joined(self._pipeline.take_up(kept[key], self._store.pieces(key)))
+        _log.info("steps with a memory have changed: what they held goes on", steps=len(orphans))
+        self._commit(self._saved, came, gone=orphans)
+
+    def next(self, *, reading: bool, ticking: bool) -> Outcome | None:
+        """The next round's rows; None where there is nothing now.
+
+        Without `reading` the log is left alone; with `ticking` the clock is looked at when there is nothing to read. Raises
+        Transient while the log cannot be read; sqlite3.Error and OSError where the round cannot be written.
+        """
+        stored = next(self._held, None)
+        if stored is not None:
+            return self._handed(*stored)
+        if time.monotonic() < self._pause_until:
+            return None
+        merged = self._reader.read(ROUND_BYTES) if reading else None
+        if merged is not None and merged.records:
+            self._last_received = max(self._last_received, *(record.received_at for record in merged.records))
+            size = sum(len(record.value) for record in merged.records)
+            self._pause_until = 0.0 if size >= ROUND_BYTES // 4 else time.monotonic() + _PAUSE
+            block = Block(0, merged.places, merged.records, 0)
+            return self._handed(*self._commit(merged.positions, self._take(batch_of(block).streams)))
+        if ticking and (merged is None or self._reader.at_end) and time.monotonic() >= self._tick_at:
+            return self._tick(self._saved if merged is None else merged.positions)
+        return None
+
+    def _tick(self, positions: Mapping[int, int]) -> Outcome | None:
+        self._tick_at = time.monotonic() + _TICK
+        self._ticked = now_microseconds()
+        came = self._pipeline.tick(self._ticked)
+        if came or (positions != self._saved and time.monotonic() >= self._save_at):
+            return self._handed(*self._commit(positions, came))
+        return None
+
+    def waits(self) -> bool:
+        """Whether silence may yet bring rows: the stream has not been silent for long enough."""
+        return self._ticked < self._last_received + self._pipeline.idle
+
+    def _take(self, streams: Sequence[StreamLines]) -> Came:
+        came = Came()
+        for lines in streams:
+            came = came.joined(self._pipeline.take(lines))
+        return came
+
+    def _commit(self, positions: Mapping[int, int], came: Came, gone: Sequence[str] = ()) -> tuple[int, Round]:
+        number = self._store.round + 1
+        rows = {name: list(parts) for name, parts in came.rows.items()}
+        letters = self._letters.of(came)
+        if letters:
+            rows.setdefault(dead_letters.NAME, []).extend(letters)
+        numbered = {
+            name: [Rows(part.stream, _numbered(part.table, number)) for part in parts] for name, parts in rows.items()
+        }
+        self._store.commit(positions, self._pipeline.definitions(), self._pipeline.changes(), numbered, gone)
+        self._reader.commit(positions)
+        self._saved = dict(positions)
+        self._save_at = time.monotonic() + _SAVE
+        return number, numbered
+
+    def _handed(self, number: int, rows: Round) -> Outcome:
+        self.handed_over = number + 1
+        return Outcome(self.number, self.handed_over, rows)
+
+    def read_to(self) -> dict[int, int]:
+        """How far each partition of the log has been read of which there is anything to read here."""
+        until = self._until
+        return {p: at for p, at in self._reader.positions.items() if until is None or at < until.get(p, 0)}
+
+    def safe_below(self, floor: int) -> None:
+        """Every destination has the rounds below `floor`."""
+        if floor > self._forgotten:
+            self._store.forget(floor)
+            self._forgotten = floor
+
+    def close(self) -> None:
+        self._reader.close()
+        self._store.close()
+
+
+def _numbered(table: pa.Table, number: int) -> pa.Table:
+    at = table.column_names.index("_offset")
+    return table.set_column(at, "_offset", pa.repeat(pa.scalar(number, pa.int64()), table.num_rows))

@@ -1,0 +1,175 @@
+"""The pipeline of a stream with a memory: segments that are one query a batch, and the steps between that remember.
+
+Everything is in memory here. `flows.stateful.lane` keeps its state and its output on disk; tests and previews run it
+from the first event to `finish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import structlog
+
+from connectors.batch import StreamLines
+from connectors.sinks.base import Rows
+from connectors.sinks.conform import mark_json
+from connectors.telemetry import DEAD_LETTERS, EVENTS_DROPPED, EVENTS_READ
+from flows.columns import OFFSET, dotted
+from flows.config import Stream
+from flows.fates import Fates
+from flows.fitting import Fitting
+from flows.letters import set_aside
+from flows.shape import relation
+from flows.stateful.opening import Opened, open_operators, open_rollups, release
+from flows.stateful.operator import Changes, Flat
+from flows.stateful.segments import Routing, Segment, registered
+from flows.steps import Window
+
+_log = structlog.get_logger()
+
+_SETTLED = timedelta(seconds=10)
+"""After so long a silence every step with a memory has given what silence makes it give, unless it says longer."""
+
+
+class Came(msgspec.Struct):
+    """What came out: `rows` by destination; events set aside by stage (`flows.letters`); `unreadable` lines.
+
+    The `_offset` of all of them is a `connectors.merging.place`; rollups have none.
+    """
+
+    rows: dict[str, list[Rows]] = msgspec.field(default_factory=dict)
+    letters: list[tuple[str, pa.Table]] = msgspec.field(default_factory=list)
+    unreadable: list[pa.Table] = msgspec.field(default_factory=list)
+
+    def joined(self, later: Came) -> Came:
+        """This, and what came after it."""
+        rows = {name: [*self.rows.get(name, []), *later.rows.get(name, [])] for name in {**self.rows, **later.rows}}
+        return Came(rows, self.letters + later.letters, self.unreadable + later.unreadable)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.letters or self.unreadable)
+
+
+class StatefulPipeline:
+    """The pipeline of the stream called `name`. Belongs to one thread; deterministic given its calls."""
+
+    def __init__(self, name: str, stream: Stream, default: str | None, engine: duckdb.DuckDBPyConnection) -> None:
+        """`default` is the destination of events that no route takes; None drops them, counted."""
+        self._name = name
+        self._engine = engine
+        self._fitting = Fitting(stream.types, engine)
+        fates = Fates(name, stream, default)
+        self._steps = open_operators(stream, engine)
+        self._rollups = open_rollups(name, stream, engine)
+        idles = [step.idle for step in stream.steps if isinstance(step, Window)]
+        self.idle = max([_SETTLED, *idles]) // timedelta(microseconds=1)
+        ends = [opened.index for opened in self._steps]
+        starts = [0, *(end + 1 for end in ends)]
+        self._segments = [
+            Segment(name, stream, engine, fates, start, stop)
+            for start, stop in zip(starts, [*ends, len(stream.steps)], strict=True)
+        ]
+        self._routing = Routing(name, stream, engine, fates, default)
+
+    def take(self, lines: StreamLines) -> Came:
+        """What is ready once these events, in the order of their receipt, have come."""
+        came = Came()
+        EVENTS_READ.labels(self._name).inc(lines.table.num_rows)
+        good, bad = self._fitting.fit(lines)
+        if bad:
+            EVENTS_DROPPED.labels(self._name, "parse", "false").inc(len(bad))
+            _log.error("lines that are no events go to the dead letters", stream=self._name, count=len(bad))
+            came.unreadable.append(lines.table.take(pa.array(bad)))
+        if good.table.num_rows:
+            self._engine.register("batch", good.table)
+            try:
+                self._on(0, self._segments[0].run(*relation(self._fitting.shape, self._name, "batch")), came)
+            finally:
+                self._engine.unregister("batch")
+        return came
+
+    def tick(self, now: int) -> Came:
+        """What is ready at `now` (microseconds), the log being read to its end."""
+        came = Came()
+        for place, opened in enumerate(self._steps):
+            self._pass(place + 1, opened.operator.tick(now), came)
+        for rollup in self._rollups:
+            self._emit(rollup.to, rollup.table, rollup.operator.tick(now), came)
+        return came
+
+    def finish(self) -> Came:
+        """What is held, as if nothing more could come."""
+        came = Came()
+        for place, opened in enumerate(self._steps):
+            self._pass(place + 1, opened.operator.finish(), came)
+        for rollup in self._rollups:
+            self._emit(rollup.to, rollup.table, rollup.operator.finish(), came)
+        return came
+
+    def changes(self) -> dict[str, Changes]:
+        """How the state of each step differs from when it was last asked for."""
+        found = {opened.key: opened.operator.changes() for opened in self._opened()}
+        return {key: changed for key, changed in found.items() if changed.put or changed.gone}
+
+    def definitions(self) -> dict[str, bytes]:
+        """What makes each step with a memory anew, by its key."""
+        return {opened.key: opened.definition for opened in self._opened()}
+
+    def restore(self, pieces: Mapping[str, Mapping[str, pa.Table]]) -> None:
+        """Takes up the state of each step by its key; called before anything else."""
+        for opened in self._opened():
+            opened.operator.restore(pieces.get(opened.key, {}))
+
+    def take_up(self, definition: bytes, pieces: Mapping[str, pa.Table]) -> Came:
+        """What a step held that the pipeline has no more: events go on behind the last step with a memory."""
+        came = Came()
+        held, rollup = release(definition, pieces, self._engine)
+        if rollup is None:
+            self._pass(len(self._steps), held, came)
+        else:
+            table = f"{self._name}_{rollup.name}"
+            self._emit(rollup.to, table, held, came)
+        return came
+
+    def _opened(self) -> list[Opened]:
+        return [*self._steps, *self._rollups]
+
+    def _pass(self, place: int, events: Sequence[Flat], came: Came) -> None:
+        for flat in events:
+            if flat.table.num_rows:
+                self._on(place, self._segments[place].take(flat), came)
+
+    def _on(self, place: int, passed: tuple[Flat, pa.Table | None], came: Came) -> None:
+        """On from the end of segment `place`."""
+        flat, letters = passed
+        if letters is not None and letters.num_rows:
+            DEAD_LETTERS.labels(self._name, "parse").inc(letters.num_rows)
+            came.letters.append(("parse", letters))
+        if not flat.table.num_rows:
+            return
+        if place < len(self._steps):
+            self._pass(place + 1, self._steps[place].operator.take(flat), came)
+            return
+        for destination, table in self._routing.take(flat).items():
+            came.rows.setdefault(destination, []).append(Rows(self._name, table))
+        for rollup in self._rollups:
+            self._emit(rollup.to, rollup.table, rollup.operator.take(flat), came)
+            for late, reason in rollup.operator.letters():
+                came.letters.append(("rollup", self._late(late, f"rollups.{rollup.table}", reason)))
+
+    def _late(self, events: Flat, step: str, reason: str) -> pa.Table:
+        DEAD_LETTERS.labels(self._name, "rollup").inc(events.table.num_rows)
+        with registered(self._engine, events) as sql:
+            return set_aside(self._engine, sql, events.columns, step, reason)
+
+    def _emit(self, to: Sequence[str], table: str, rows: Sequence[Flat], came: Came) -> None:
+        for flat in rows:
+            if flat.table.num_rows:
+                json = [path for path, kind in flat.columns.items() if kind == "JSON"]
+                numbered = flat.table.append_column(dotted(OFFSET), pa.nulls(flat.table.num_rows, pa.int64()))
+                for destination in to:
+                    came.rows.setdefault(destination, []).append(Rows(table, mark_json(numbered, json)))

@@ -1,0 +1,125 @@
+"""The Bytewax source of the streams that have a memory: their outcomes, beside those of the log's partitions.
+
+A process has one partition of it, always and under one name, whatever streams there are: Bytewax cannot take a name
+away. What there is to remember lies in the streams' own stores.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from connectors.errors import HeadraceError, Transient
+from connectors.sinks.base import Outcome, Progress
+from connectors.source import Stop, part_name
+from flows.stateful.lane import Lane
+
+_log = structlog.get_logger()
+
+NAME = "streams"
+
+_IDLE = timedelta(milliseconds=20)
+_ASLEEP = timedelta(hours=1)
+_RETRY = 1.0  # seconds
+_HEARTBEAT = 0.1  # seconds between empty outcomes while a destination holds rows
+_EPOCH_ROUNDS = 8  # handed on within one epoch: the engine's own queues have no bound
+
+
+class StreamsSource(FixedPartitionedSource[tuple[str, Outcome], None]):
+    """Runs the lanes that `open_lanes` gives, in this process and thread."""
+
+    def __init__(self, open_lanes: Callable[[], Sequence[Lane]], progress: Progress, stop: Stop, count: int) -> None:
+        """`count` is how many lanes there will be."""
+        self._open_lanes = open_lanes
+        self._progress = progress
+        self._stop = stop
+        for number in range(count):
+            stop.expect(-1 - number)
+
+    def list_parts(self) -> list[str]:
+        return [NAME]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:
+        running = [_Running(lane, -1 - n, self._progress, self._stop) for n, lane in enumerate(self._open_lanes())]
+        return _Partition(running)
+
+
+class _Partition(StatefulSourcePartition[tuple[str, Outcome], None]):
+    def __init__(self, lanes: Sequence[_Running]) -> None:
+        self._lanes = lanes
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[tuple[str, Outcome]]:
+        outcomes = [(part_name(o.partition), o) for lane in self._lanes if (o := lane.next()) is not None]
+        busy = any(outcome.rows for _, outcome in outcomes)
+        pause = _IDLE if self._lanes else _ASLEEP
+        self._awake = None if busy else datetime.now(UTC) + pause
+        return outcomes
+
+    def next_awake(self) -> datetime | None:
+        return self._awake
+
+    def snapshot(self) -> None:
+        for lane in self._lanes:
+            lane.epoch_ended()
+
+    def close(self) -> None:
+        for lane in self._lanes:
+            lane.close()
+
+
+class _Running:
+    """A lane between the engine's calls: retries, the budget of an epoch, and the clean stop."""
+
+    def __init__(self, lane: Lane, token: int, progress: Progress, stop: Stop) -> None:
+        self._lane = lane
+        self._token = token
+        self._progress = progress
+        self._stop = stop
+        self._rounds = 0
+        self._retry_at = 0.0
+        self._heartbeat = 0.0
+        lane.open()
+
+    def next(self) -> Outcome | None:
+        if self._rounds >= _EPOCH_ROUNDS or time.monotonic() < self._retry_at:
+            return self._beat(flush=False)
+        ended = all(self._stop.ends(partition, offset) for partition, offset in self._lane.read_to().items())
+        try:
+            outcome = self._lane.next(reading=not ended, ticking=not self._stop.requested)
+        except Transient as exc:
+            _log.warning("the log cannot be read; trying again", reason=str(exc))
+            self._retry_at = time.monotonic() + _RETRY
+            return None
+        except (sqlite3.Error, OSError) as exc:
+            raise HeadraceError(f"the state of a stream cannot be written: {exc}", remedy="free some room") from exc
+        if outcome is not None:
+            self._rounds += 1
+            return outcome
+        if ended and not self._lane.waits():
+            if self._floor() >= self._lane.handed_over:
+                self._stop.safe(self._token)
+            return self._beat(flush=True)
+        return self._beat(flush=False)
+
+    def _beat(self, *, flush: bool) -> Outcome | None:
+        now = time.monotonic()
+        if self._floor() >= self._lane.handed_over or now - self._heartbeat < _HEARTBEAT:
+            return None
+        self._heartbeat = now
+        return Outcome(self._lane.number, self._lane.handed_over, {}, flush)
+
+    def _floor(self) -> int:
+        return self._progress.floor(self._lane.number, self._lane.start)
+
+    def epoch_ended(self) -> None:
+        self._rounds = 0
+        self._lane.safe_below(self._floor())
+
+    def close(self) -> None:
+        self._lane.close()

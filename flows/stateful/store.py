@@ -1,0 +1,203 @@
+"""What one stream with a memory has on disk: where it is in the log, its steps' state, and the rows that came out.
+
+One SQLite file a stream, `<data>/state/<log>/streams/<stream>.db`. A *round* is one transaction of all three, so after a
+crash they are of one moment. The rows wait in the outbox, numbered by round, until every destination has them: to the
+destinations it is a log of one partition (`lane`) whose offsets are rounds. The lane's number is drawn when the file is
+made: a file made anew can never be mistaken for the one before it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+
+from connectors.errors import HeadraceError
+from connectors.sinks.base import Rows
+from flows.recovery import state_of_log
+from flows.stateful.operator import Changes
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE positions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+CREATE TABLE handover (partition INTEGER PRIMARY KEY, until INTEGER NOT NULL);
+CREATE TABLE steps (step TEXT PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE pieces (step TEXT, name TEXT, data BLOB NOT NULL, PRIMARY KEY (step, name));
+CREATE TABLE outbox (round INTEGER, place INTEGER, destination TEXT, stream TEXT, data BLOB, PRIMARY KEY (round, place));
+"""
+_LANES = 1 << 32
+"""Lanes begin above every partition number of a log."""
+
+Round = dict[str, list[Rows]]
+"""What one round gave each destination."""
+
+
+def store_file(data: Path, log_identity: str, stream: str) -> Path:
+    """Where the store of a stream lies in a data directory."""
+    return state_of_log(data, log_identity) / "streams" / f"{stream}.db"
+
+
+class Store:
+    """The store in `file`, which is made where it is missing. Belongs to one thread of the one process that owns it."""
+
+    def __init__(self, file: Path, begin: Mapping[int, int] | None = None) -> None:
+        """`begin` is where a new store starts to read, by partition. HeadraceError where the file is no store."""
+        self._file = file
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._make(begin or {})
+            about = dict(self._db.execute("SELECT name, value FROM about"))
+            (last,) = self._db.execute("SELECT max(round) FROM outbox").fetchone()
+        except (sqlite3.Error, OSError) as exc:
+            raise HeadraceError(
+                f"the state {file} cannot be read: {exc}",
+                remedy="restore it; without it the stream's windows begin anew and events may come twice",
+            ) from exc
+        self.lane: int = about["lane"]
+        self.round: int = max(about["round"], last or 0)
+
+    def _make(self, begin: Mapping[int, int]) -> None:
+        """Several processes may be at it: the first wins."""
+        self._db.execute("BEGIN IMMEDIATE")
+        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            self._db.execute("ROLLBACK")
+            return
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            self._db.execute(statement)
+        lane = _LANES + secrets.randbits(40)
+        facts = [("version", _VERSION), ("lane", lane), ("round", 0)]
+        self._db.executemany("INSERT INTO about VALUES (?, ?)", facts)
+        self._db.executemany("INSERT INTO positions VALUES (?, ?)", list(begin.items()))
+        self._db.execute("COMMIT")
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """The next offset to read, by partition of the log; none for one that was never read."""
+        return dict(self._db.execute("SELECT partition, next FROM positions"))
+
+    @property
+    def handover(self) -> dict[int, int] | None:
+        """Where the stream's events become the log partitions' own again, its last step with a memory being gone.
+
+        None while it has one. What lies below and has not been read is still to be read here.
+        """
+        if not self._db.execute("SELECT value FROM about WHERE name = 'handed_over'").fetchone():
+            return None
+        return dict(self._db.execute("SELECT partition, until FROM handover"))
+
+    def hand_over(self, others: Mapping[int, int]) -> None:
+        """The stream has no memory any more. `others` is where the partitions are read from without it; the first call counts."""
+        self._db.execute("BEGIN IMMEDIATE")
+        if self.handover is None:
+            read = self.positions
+            until = [(p, max(read.get(p, 0), others.get(p, 0))) for p in {*read, *others}]
+            self._db.execute("INSERT INTO about VALUES ('handed_over', 1)")
+            self._db.executemany("INSERT INTO handover VALUES (?, ?)", until)
+        self._db.execute("COMMIT")
+
+    def take_back(self, others: Mapping[int, int]) -> None:
+        """The stream has a memory again: it is read here from where the others, who may have read it since, have come to."""
+        self._db.execute("BEGIN IMMEDIATE")
+        until = self.handover
+        if until is not None:
+            begin = [(p, max(until.get(p, 0), others.get(p, 0))) for p in {*until, *others}]
+            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", begin)
+            self._db.execute("DELETE FROM handover")
+            self._db.execute("DELETE FROM about WHERE name = 'handed_over'")
+        self._db.execute("COMMIT")
+
+    def steps(self) -> dict[str, bytes]:
+        """The definition of each step that has state here."""
+        return dict(self._db.execute("SELECT step, definition FROM steps"))
+
+    def pieces(self, step: str) -> dict[str, pa.Table]:
+        """The state of a step."""
+        rows = self._db.execute("SELECT name, data FROM pieces WHERE step = ?", (step,))
+        return {name: _table(data) for name, data in rows}
+
+    def commit(
+        self,
+        positions: Mapping[int, int],
+        definitions: Mapping[str, bytes],
+        changes: Mapping[str, Changes],
+        rows: Mapping[str, Sequence[Rows]],
+        gone: Sequence[str] = (),
+    ) -> int:
+        """One round, all of it or nothing; its number. `gone` are steps that have no state any more.
+
+        Raises sqlite3.Error and OSError (a full disk), and then nothing has happened.
+        """
+        number = self.round + 1
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", list(positions.items()))
+            for step in gone:
+                self._db.execute("DELETE FROM steps WHERE step = ?", (step,))
+                self._db.execute("DELETE FROM pieces WHERE step = ?", (step,))
+            self._db.executemany("INSERT OR REPLACE INTO steps VALUES (?, ?)", list(definitions.items()))
+            for step, changed in changes.items():
+                for name in changed.gone:
+                    self._db.execute("DELETE FROM pieces WHERE step = ? AND name = ?", (step, name))
+                put = [(step, name, _bytes(table)) for name, table in changed.put.items()]
+                self._db.executemany("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?)", put)
+            parts = [(name, part) for name, group in rows.items() for part in group]
+            entries = [
+                (number, place, name, part.stream, _bytes(part.table)) for place, (name, part) in enumerate(parts)
+            ]
+            self._db.executemany("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", entries)
+            self._db.execute("UPDATE about SET value = ? WHERE name = 'round'", (number,))
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self.round = number
+        return number
+
+    def first_round(self) -> int:
+        """The oldest round that is still here, or the one that comes next."""
+        (first,) = self._db.execute("SELECT min(round) FROM outbox").fetchone()
+        return self.round + 1 if first is None else int(first)
+
+    def rounds(self, since: int, destination: str | None = None) -> Iterator[tuple[int, Round]]:
+        """The rounds from `since` on that gave something, oldest first; with `destination` what they gave to it."""
+        only = "" if destination is None else " AND destination = ?"
+        parameters = (since,) if destination is None else (since, destination)
+        query = f"SELECT round, destination, stream, data FROM outbox WHERE round >= ?{only} ORDER BY round, place"
+        with closing(self._db.cursor()) as cursor:
+            number, held = 0, Round()
+            for at, name, stream, data in cursor.execute(query, parameters):
+                if at != number and held:
+                    yield number, held
+                    held = {}
+                number = at
+                held.setdefault(name, []).append(Rows(stream, _table(data)))
+            if held:
+                yield number, held
+
+    def forget(self, floor: int) -> None:
+        """Lets go of the rounds below `floor`: every destination has them."""
+        self._db.execute("DELETE FROM outbox WHERE round < ?", (floor,))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _table(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()

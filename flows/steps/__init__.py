@@ -11,7 +11,8 @@ from flows.steps.mask import Mask
 from flows.steps.parse import Parse
 from flows.steps.sample import Sample
 from flows.steps.set import Set
+from flows.steps.window import Window
 
-__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step"]
+__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step", "Window"]
 
-Step = Parse | Filter | Set | Drop | Mask | Sample
+Step = Parse | Filter | Set | Drop | Mask | Sample | Window

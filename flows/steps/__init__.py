@@ -13,6 +13,11 @@ from flows.steps.sample import Sample
 from flows.steps.set import Set
 from flows.steps.window import Window
 
-__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step", "Window"]
+__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step", "Window", "has_memory"]
 
 Step = Parse | Filter | Set | Drop | Mask | Sample | Window
+
+
+def has_memory(step: Step) -> bool:
+    """Whether what the step makes of an event depends on events before it: then flows.stateful runs it."""
+    return isinstance(step, Window)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import bytewax.operators as op
 import pyarrow as pa
+import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
-from connectors.batch import LogBatch
+from connectors.batch import LogBatch, StreamLines
 from connectors.log import KafkaLogSettings, Log, open_log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Progress, Rows, Writer
@@ -25,6 +26,7 @@ from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.processor import StreamProcessor, open_pipeline_engine
+from flows.rollups import table_of
 from flows.stages import SET_ASIDE
 from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
 from flows.stateful.source import StreamsSource
@@ -70,7 +72,7 @@ def _writers(config: Config, log: Log) -> dict[str, Writer]:
     letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
     rejects = DeadLetters(letters, log.identity, _topic(config), config_version(config))
     schemas = {stream: settings.schema for stream, settings in config.streams.items()}
-    rollups = [f"{name}_{rollup.name}" for name, stream in config.streams.items() for rollup in stream.rollups]
+    rollups = [table_of(name, rollup) for name, stream in config.streams.items() for rollup in stream.rollups]
     writers: dict[str, Writer] = {
         name: DeltaWriter(destination, log.identity, name=name, rollups=rollups, schemas=schemas, rejects=rejects)
         for name, destination in config.destinations.items()
@@ -123,6 +125,17 @@ class _Processing:
                 else:
                     rows.setdefault(destination, []).append(Rows(name, table))
         return key, Outcome(batch.partition, batch.next_offset, rows, batch.flush)
+
+    def _own(self, part: StreamLines, partition: int) -> StreamLines:
+        """Without what the stream's lane reads: all of it, or what lies below a handover."""
+        until = self._elsewhere.get(part.stream, {})
+        if until is None:
+            return StreamLines(part.stream, part.table.slice(0, 0), b"")
+        below = until.get(partition, 0)
+        if not below or part.table.column("_offset")[0].as_py() >= below:
+            return part
+        table = part.table.filter(pc.greater_equal(part.table.column("_offset"), below))
+        return StreamLines(part.stream, table, "\n".join(table.column("line").to_pylist()).encode())
 
     def _letters(self, stream: str, lines: pa.Table, partition: int, *, stage: str, error: str) -> Rows:
         letters = dead_letters.of_lines(

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from flows.config import Stream
-from flows.rollups import Rollup
+from flows.rollups import Rollup, table_of
 from flows.stateful.operator import Flat, Operator
 from flows.stateful.rollup import open_rollup
 from flows.stateful.sampler import open_sampler
@@ -65,8 +65,8 @@ def open_rollups(name: str, stream: Stream, engine: duckdb.DuckDBPyConnection) -
     opened = []
     for rollup in stream.rollups:
         key, definition = keys.of(_Definition("rollup", rollup=rollup, stream=name))
-        table = f"{name}_{rollup.name}"
-        opened.append(Opened(key, definition, _operator(definition, engine), to=rollup.to, table=table))
+        operator = _operator(definition, engine)
+        opened.append(Opened(key, definition, operator, to=rollup.to, table=table_of(name, rollup)))
     return opened
 
 

@@ -17,7 +17,7 @@ from flows.columns import Columns
 
 
 class Flat(msgspec.Struct, frozen=True, gc=False):
-    """Events between two steps: `table` has the column `column(path)` for each path of `columns`, and no other.
+    """Events between two steps: `table` has a column named `dotted(path)` for each path of `columns`, and no other.
 
     `columns` gives DuckDB types. Leaves come and go and widen from batch to batch: `event.n` may be BIGINT now, DOUBLE or
     JSON later.

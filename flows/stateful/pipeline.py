@@ -23,6 +23,7 @@ from flows.config import Stream
 from flows.fates import Fates
 from flows.fitting import Fitting
 from flows.letters import set_aside
+from flows.rollups import table_of
 from flows.shape import relation
 from flows.stateful.opening import Opened, open_operators, open_rollups, release
 from flows.stateful.operator import Changes, Flat
@@ -131,8 +132,7 @@ class StatefulPipeline:
         if rollup is None:
             self._pass(len(self._steps), held, came)
         else:
-            table = f"{self._name}_{rollup.name}"
-            self._emit(rollup.to, table, held, came)
+            self._emit(rollup.to, table_of(self._name, rollup), held, came)
         return came
 
     def _opened(self) -> list[Opened]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import structlog
 
 from connectors.sinks.conform import mark_json
-from flows.columns import Columns, Path, column
+from flows.columns import Columns, Path, column, dotted
 from flows.compile import Plan, compile_pipeline
 from flows.config import Stream
 from flows.fates import Fates
@@ -86,7 +86,7 @@ class Segment:
             self._stages.clear()
         kept = self._fates.kept(rows, query.plan)
         left = {path: kind for path, kind in query.plan.columns.items() if path[0] not in query.plan.failures}
-        return Flat(kept.select([column(path) for path in left]), left), staging.letters
+        return Flat(kept.select([dotted(path) for path in left]), left), staging.letters
 
     def take(self, events: Flat) -> tuple[Flat, pa.Table | None]:
         """The same, of events that have passed the step before."""

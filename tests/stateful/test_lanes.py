@@ -17,7 +17,7 @@ import pytest
 from deltalake import DeltaTable
 
 from connectors.log import Log
-from tests.flows.pipelines import Worker, append, drain, event_ids, opened, rows, until, write_config
+from tests.flows.pipelines import Worker, append, drain, event_ids, landed_so_far, opened, rows, until, write_config
 
 BEGAN = datetime(2025, 3, 1, tzinfo=UTC)
 LENGTH, LATENESS, SPREAD = 60, 20, 14  # seconds; events come up to SPREAD late: that is in time
@@ -147,7 +147,7 @@ def test_what_a_window_held_at_a_clean_stop_goes_on_after_it(tmp_path: Path) -> 
         sender.send(12)
         worker = Worker(path, 0, 1)
         worker.wait_for("ready")
-        until(lambda: event_ids(config), what="a row")
+        until(lambda: landed_so_far(config), what="a row")
         worker.signal(signal.SIGTERM)
         worker.wait_for("flushed")
         worker.kill()
@@ -161,7 +161,7 @@ def test_silence_brings_out_what_waits(tmp_path: Path) -> None:
     ids = append(log, [{"source": "s", "event": {"k": "a", "v": 2}}, {"source": "s", "event": {"k": "a", "v": 3}}])
     worker = Worker(path, 0, 1)
     try:
-        until(lambda: (tmp_path / "lake" / "pay").exists() and sorted(event_ids(config)) == sorted(ids), what="both rows")
+        until(lambda: sorted(landed_so_far(config)) == sorted(ids), what="both rows")
     finally:
         worker.kill()
     assert [row[2] for row in sorted(windows_in(config).values())] in ([2, 5], [5, 5])
@@ -178,7 +178,7 @@ def test_a_changed_window_loses_and_doubles_nothing(second: list[Any], tmp_path:
     sender = Sender(log, 7)
     sender.send(40, late=False)
     worker = Worker(path, 0, 1)
-    until(lambda: (tmp_path / "lake" / "pay").exists() and event_ids(config), what="a row")
+    until(lambda: landed_so_far(config), what="a row")
     worker.kill()
     setup(tmp_path, steps=second)
     sender.send(20, late=False)

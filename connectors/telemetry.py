@@ -28,6 +28,11 @@ VALUES_RESCUED = Counter("headrace_rows_rescued_total", "Rows with a value in `_
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
 )
+ROWS_SENT_AGAIN = Counter(
+    "headrace_rows_sent_again_total",
+    "Rows sent once more because a broken connection may have lost them: duplicates, if it had not.",
+    ["destination"],
+)
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Events set aside as dead letters.", ["stream", "stage"])
 
 

@@ -16,7 +16,7 @@ from connectors.sinks.settings import Destination
 from connectors.values import Between, Bytes, Kind, Secret
 from flows.kinds import Data, Expression, FieldPath
 from flows.routes import Route
-from flows.steps import Drop, Filter, Mask, Sample, Set, Step
+from flows.steps import Drop, Dynamic, Filter, Mask, Per, Sample, Set, Step
 from flows.steps.mask.settings import MaskKind
 
 DEFAULT_DESTINATION = "lake"
@@ -54,6 +54,8 @@ READ_AS: dict[tuple[type[msgspec.Struct], str], Any] = {
     (Mask, "fields"): dict[FieldPath, MaskKind],
     (Sample, "key"): Expression,
     (Sample, "keep"): Expression,
+    (Per, "key"): Expression,
+    (Dynamic, "key"): Expression,
     (Route, "when"): Expression,
 }
 """What a plain `str` of a step or a route means, where its struct's own annotation does not say it."""

@@ -9,9 +9,18 @@ from flows.steps.drop import Drop
 from flows.steps.filter import Filter
 from flows.steps.mask import Mask
 from flows.steps.parse import Parse
-from flows.steps.sample import Sample
+from flows.steps.sample import Dynamic, Per, Sample
 from flows.steps.set import Set
 
-__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step"]
+__all__ = ["Drop", "Dynamic", "Filter", "Mask", "Parse", "Per", "Sample", "Set", "Step", "has_memory"]
 
 Step = Parse | Filter | Set | Drop | Mask | Sample
+
+
+def has_memory(step: Step) -> bool:
+    """Whether what a step does to an event depends on others: it is an `Operator` (`flows.stateful`), no SQL layer."""
+    match step:
+        case Sample():
+            return step.has_memory
+        case _:
+            return False

@@ -39,10 +39,10 @@ class Sample(msgspec.Struct, frozen=True):
     """Keeps a share of the events, and drops the others, counted as intended. One of `rate`, `per` and `dynamic`.
 
     `rate` keeps the events of a share of all keys. The key's text is hashed (SHA-256), so a key is kept or dropped
-    whole, in every batch and replay, and what a lower rate keeps a higher one keeps too. Without `key`, and where it is NULL, an event stands for itself (`event_id`).
-    Events for which `keep` is true are always kept. `_sample_rate` of a kept event is multiplied by `rate`, by 1 where
-    `keep` took it: `sum(1/_sample_rate)` estimates how many events there were. A second `sample` of a pipeline draws
-    anew, or the rates would not multiply.
+    whole, in every batch and replay, and what a lower rate keeps a higher one keeps too. Without `key`, and where it is
+    NULL, an event stands for itself (`event_id`). Events for which `keep` is true are always kept. `_sample_rate` of a
+    kept event is multiplied by `rate`, by 1 where `keep` took it: `sum(1/_sample_rate)` estimates how many events there
+    were. A second `sample` of a pipeline draws anew, or the rates would not multiply.
 
     `per` and `dynamic` choose among the events of a second by how many there were: see `flows.stateful.sampler`.
 

@@ -1,7 +1,7 @@
 """One collector over HTTP: a request, its answer, and what an answer that is not "Success" means.
 
-Codes: "Possible error codes" of Splunk's "Troubleshoot HTTP Event Collector". Whatever a person can mend at the
-collector or in the configuration is Transient, so that nothing is lost meanwhile.
+Codes: "Possible error codes" of Splunk's "Troubleshoot HTTP Event Collector". What only a person can mend, at the
+collector or in the configuration, is a ConfigError and no refusal of events: they wait, and are sent once it is mended.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class Collector:
         self._http = _pool(settings)
 
     def take(self, events: memoryview) -> int | None:
-        """Hands over events; the number under which they will be acknowledged. Raises Malformed, Transient."""
+        """Hands over events; the number under which they will be acknowledged.
+
+        Raises Malformed, Transient, ConfigError.
+        """
         body: Any = gzip.compress(events, 3, mtime=0) if self._settings.compress else bytes(events)
         headers = {"Content-Type": "application/json"}
         if self._settings.compress:
@@ -55,11 +58,14 @@ class Collector:
         number = answer.get("ackId")
         if self._settings.ack and not isinstance(number, int):
             what = f"{self._address} took events without a number to acknowledge them by"
-            raise Transient(what, remedy="turn on indexer acknowledgement for the token, or set `ack: false`")
+            raise ConfigError(what, remedy="turn on indexer acknowledgement for the token, or set `ack: false`")
         return number
 
     def acknowledged(self, numbers: list[int]) -> set[int]:
-        """Those of `numbers` that are indexed. Splunk forgets a number once it has said so. Raises Transient."""
+        """Those of `numbers` that are indexed. Splunk forgets a number once it has said so.
+
+        Raises Transient, ConfigError.
+        """
         body = msgspec.json.encode({"acks": numbers})
         try:
             answer = self._post(f"/services/collector/ack?channel={self._channel}", body, {})
@@ -101,15 +107,15 @@ class Collector:
         number = answer.get("invalid-event-number")
         number = number if isinstance(number, int) and not isinstance(number, bool) else None
         if response.status in (401, 403) or code in _TOKEN:
-            return Transient(said, remedy="put `token` right, here or in Splunk; the events wait")
+            return ConfigError(said, remedy="put `token` right, here or in Splunk; the events wait")
         if code in _CHANNEL:
-            return Transient(said, remedy="`ack` and the token's indexer acknowledgement must agree")
+            return ConfigError(said, remedy="`ack` and the token's indexer acknowledgement must agree")
         if code == _INDEX and "{" not in (self._settings.index or ""):
-            return Transient(said, remedy="set `index` to one that the token may write to; the events wait")
+            return ConfigError(said, remedy="set `index` to one that the token may write to; the events wait")
         if response.status == 413 or code in (*_MALFORMED, _INDEX):
             return Malformed(said, number)
         if response.status in (404, 405) or response.status < 400:
-            return Transient(said, remedy="is `url` that of an HTTP Event Collector?")
+            return ConfigError(said, remedy="is `url` that of an HTTP Event Collector?")
         return Transient(said, retry_after=_seconds(response.headers.get("Retry-After")))
 
     def _keep_cookies(self, response: urllib3.BaseHTTPResponse) -> None:
@@ -156,10 +162,10 @@ def _seconds(retry_after: str | None) -> float | None:
     return float(retry_after) if retry_after is not None and retry_after.strip().isdigit() else None
 
 
-def _unreachable(address: str, exc: HTTPError) -> Transient:
+def _unreachable(address: str, exc: HTTPError) -> HeadraceError:
     if isinstance(exc, SSLError):
         remedy = "set `ca_file` to the authority that signed its certificate; is `url` a TLS address?"
-        return Transient(f"{address}: TLS failed: {exc.args[0] if exc.args else exc}", remedy=remedy)
+        return ConfigError(f"{address}: TLS failed: {exc.args[0] if exc.args else exc}", remedy=remedy)
     if isinstance(exc, NameResolutionError):
         return Transient(f"{address}: its name is not known", remedy="look at `url` and the DNS")
     if isinstance(exc, NewConnectionError):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from connectors.errors import Transient
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.joined import joined
 from connectors.sinks.splunk_hec.collector import Collector, Malformed
@@ -47,7 +46,7 @@ class SplunkHecConnection:
         self._envelopes = Envelopes(settings)
 
     def send(self, stream: str, rows: pa.Table) -> Sequence[Refusal]:
-        """See `Connection.send`. Raises Transient, and Unfinished where only some rows were acknowledged in time."""
+        """See `Connection.send`. Raises Transient, ConfigError, and Unfinished where only some were acknowledged in time."""
         events = self._envelopes.of(stream, rows)
         refusals: list[Refusal] = []
         taken: dict[int, range] = {}  # number of the acknowledgement -> rows
@@ -76,12 +75,8 @@ class SplunkHecConnection:
         """Returns once all of `taken` is acknowledged."""
         deadline, pause = time.monotonic() + self._settings.ack_timeout.total_seconds(), _FIRST_LOOK
         while True:
-            try:
-                for number in self._collector.acknowledged(list(taken)):
-                    del taken[number]
-            except Transient:
-                self._collector.renew()
-                raise
+            for number in self._collector.acknowledged(list(taken)):
+                del taken[number]
             if not taken:
                 return
             if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from connectors.errors import Transient
 from connectors.sinks.connection import Refusal
 from connectors.sinks.syslog.frames import Frames
 from connectors.sinks.syslog.settings import SyslogDestination
-from connectors.sinks.syslog.wire import Wire, dialler
+from connectors.sinks.syslog.wire import Wire, dial
 from connectors.telemetry import ROWS_SENT_AGAIN
 from connectors.values import as_written
 
@@ -62,7 +62,6 @@ class SyslogEndpoint:
     def __init__(self, settings: SyslogDestination, name: str) -> None:
         self.settings = settings
         self.name = name
-        self.dial = dialler(settings)
         self._orphans: list[Window] = []
         self._lock = threading.Lock()
 
@@ -78,7 +77,7 @@ class SyslogEndpoint:
 
     def connect(self) -> SyslogConnection:
         """See `Endpoint.connect`. A broken connection's successor sends again what that one may have lost."""
-        wire = self.dial()
+        wire = dial(self.settings)
         return SyslogConnection(self, wire, self.adopt())
 
     def new_window(self) -> Window:
@@ -144,7 +143,7 @@ class SyslogConnection:
             except OSError:
                 self._broken()
         if self._wire is None:
-            self._wire = self._endpoint.dial()
+            self._wire = dial(self._endpoint.settings)
         return self._wire
 
     def _broken(self) -> None:

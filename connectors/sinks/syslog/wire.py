@@ -16,10 +16,9 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
-from connectors.errors import ConfigError, Transient
+from connectors.errors import ConfigError, HeadraceError, Transient
 from connectors.sinks.syslog.settings import SyslogDestination
 from connectors.values import as_written
 
@@ -100,27 +99,22 @@ class Wire:
         return int(struct.unpack("i", answer)[0])
 
 
-def dialler(settings: SyslogDestination) -> Callable[[], Wire]:
-    """What opens connections to the server; raises ConfigError where a certificate or key cannot be used."""
-    context = _context(settings) if settings.is_tls else None
+def dial(settings: SyslogDestination) -> Wire:
+    """A new connection to the server. Raises Transient, and ConfigError where certificates are not as they should be."""
     timeout = settings.timeout.total_seconds()
-
-    def dial() -> Wire:
-        """Raises Transient."""
-        sock: socket.socket | None = None
-        try:
-            sock = socket.create_connection((settings.host, settings.port), timeout)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if context is not None:
-                sock = context.wrap_socket(sock, server_hostname=settings.server_name or settings.host)
-            return Wire(sock, timeout)
-        except OSError as exc:
-            if sock is not None:
-                sock.close()
-            raise _unreachable(as_written(settings.address), exc) from exc
-
-    return dial
+    context = _context(settings) if settings.is_tls else None
+    sock: socket.socket | None = None
+    try:
+        sock = socket.create_connection((settings.host, settings.port), timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if context is not None:
+            sock = context.wrap_socket(sock, server_hostname=settings.server_name or settings.host)
+        return Wire(sock, timeout)
+    except OSError as exc:
+        if sock is not None:
+            sock.close()
+        raise _unreachable(as_written(settings.address), exc) from exc
 
 
 def _context(settings: SyslogDestination) -> ssl.SSLContext:
@@ -143,10 +137,12 @@ def _context(settings: SyslogDestination) -> ssl.SSLContext:
     return context
 
 
-def _unreachable(address: str, exc: OSError) -> Transient:
+def _unreachable(address: str, exc: OSError) -> HeadraceError:
     if isinstance(exc, ssl.SSLCertVerificationError):
         what = f"{address} shows a certificate that cannot be trusted: {exc.verify_message}"
-        return Transient(what, remedy="set `ca_file` to the authority that signed it, or `server_name` to a name in it")
+        return ConfigError(
+            what, remedy="set `ca_file` to the authority that signed it, or `server_name` to a name in it"
+        )
     if isinstance(exc, ssl.SSLError):
         return Transient(
             f"{address} does not speak TLS as it should: {exc.reason or exc}", remedy="is its port a TLS one?"

@@ -31,7 +31,10 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Window:
-    """What a broken connection may have lost: the newest frames, within a number of bytes and an age."""
+    """What a connection would have lost if it broke: the newest frames, within a number of bytes and an age.
+
+    The age counts up to when the connection was last seen to be open, not to when it is found broken.
+    """
 
     def __init__(self, most: int, within: float) -> None:
         self._most = most
@@ -148,6 +151,7 @@ class SyslogConnection:
 
     def _broken(self) -> None:
         if self._wire is not None:
+            self._window.trim(self._wire.seen)
             self._wire.drop()
             self._wire = None
         self._unsure.append(self._window)
@@ -158,7 +162,6 @@ class SyslogConnection:
         self._unsure += self._endpoint.adopt()
         while self._unsure:
             window = self._unsure[0]
-            window.trim(time.monotonic())
             for sent in window.sent:
                 wire.write(sent.frames)
             wire.settle()

@@ -31,6 +31,8 @@ class Wire:
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._socket = sock
         self._timeout = timeout
+        self.seen = time.monotonic()
+        """When the server was last seen not to have closed its side."""
 
     def write(self, data: memoryview) -> None:
         """Hands over all of `data`; TimeoutError where nothing of it was taken for `timeout` seconds."""
@@ -46,6 +48,7 @@ class Wire:
             while self._socket.recv(65_536):
                 pass
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self.seen = time.monotonic()
             return
         finally:
             self._socket.settimeout(self._timeout)

@@ -69,7 +69,8 @@ class SyslogDestination(
 
     Syslog acknowledges nothing. Rows count as delivered once the server's TCP has all their bytes; those of the last
     `resend_within`, at most about `resend_bytes`, are kept and sent again when a connection breaks. `max_bytes` is the
-    longest message the server takes whole (rsyslog: 8 KiB unless told otherwise); a longer one is a dead letter.
+    longest message the server takes whole, without its length before it (rsyslog: 8096 unless told otherwise, and what
+    is longer it cuts off); a longer one is a dead letter.
     """
 
     address: Annotated[str, msgspec.Meta(min_length=1)]
@@ -85,7 +86,7 @@ class SyslogDestination(
     message: str = "{event.message}"
     cef: Cef = Cef()
     bom: Literal["needed", "always", "never"] = "needed"
-    max_bytes: Bytes = 8192
+    max_bytes: Bytes = 8096
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None

@@ -131,6 +131,7 @@ def _pool(settings: SplunkHecDestination) -> urllib3.PoolManager:
     context.verify_mode = ssl.CERT_REQUIRED
     try:
         if not settings.verify:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # one a request; it was asked for
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         elif settings.ca_file is None:
             context.load_default_certs()

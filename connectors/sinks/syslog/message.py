@@ -6,6 +6,7 @@ RFC 5425, 4.3). A text that is not plain ASCII begins with the byte order mark t
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pyarrow as pa
@@ -54,23 +55,29 @@ def _code(text: str, codes: dict[str, int], otherwise: str, schema: pa.Schema, s
     parsed = phrase(text)
     if parsed.constant is not None:
         return str(known[parsed.constant])
-    cases = " ".join(f"WHEN {literal(name)} THEN {number}" for name, number in known.items())
-    return f"CASE lower({parsed.sql(schema, stream)}) {cases} ELSE {known[otherwise]} END"
+    names = ", ".join(literal(name) for name in known)
+    numbers = ", ".join(str(number) for number in known.values())
+    found = f"list_position([{names}], lower({parsed.sql(schema, stream)}))"  # a CASE takes ten times as long to plan
+    return f"coalesce([{numbers}][{found}], {known[otherwise]})"
 
 
 def _word(text: str, most: int, schema: pa.Schema, stream: str) -> str:
     """A header field: printable ASCII without spaces, at most so long; '-' where there is nothing."""
-    value = phrase(text).sql(schema, stream)
+    parsed = phrase(text.replace("{stream}", stream))
+    if parsed.constant is not None:
+        return literal(re.sub("[^!-~]", "_", parsed.constant)[:most] or "-")
+    value = parsed.sql(schema, stream)
     return f"coalesce(left(regexp_replace({value}, '[^!-~]', '_', 'g'), {most}), '-')"
 
 
 def _structured_data(settings: SyslogDestination, schema: pa.Schema, stream: str) -> str:
-    texts = {"event_id": "{event_id}", "stream": "{stream}", **settings.structured_data}
+    texts = {"event_id": "{event_id}", **settings.structured_data}
     params = "".join(
         f" || coalesce({literal(f' {name}=')} || {_quoted(phrase(text).sql(schema, stream))}, '')"
         for name, text in texts.items()
     )
-    return f"{literal('[' + settings.sd_id)}{params} || ']'"
+    start = literal(f'[{settings.sd_id} stream="{stream}"')  # a stream's name is letters, digits, '_' and '-'
+    return f"{start}{params} || ']'"
 
 
 def _quoted(value: str) -> str:

@@ -28,6 +28,17 @@ VALUES_RESCUED = Counter("headrace_rows_rescued_total", "Rows with a value in `_
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
 )
+ENRICHED = Counter(
+    "headrace_enriched_total", "Events that an enrich step looked up: `hit` or `miss`.", ["stream", "step", "result"]
+)
+LOOKUP_RELOADS = Counter(
+    "headrace_lookup_reloads_total", "Changed files of a lookup: `taken` or `refused`.", ["lookup", "result"]
+)
+LOOKUP_ROWS_IGNORED = Counter(
+    "headrace_lookup_rows_ignored_total",
+    "Rows of a lookup's file left out: `no_key`, `repeated_key`.",
+    ["lookup", "reason"],
+)
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Events set aside as dead letters.", ["stream", "stage"])
 
 

@@ -15,7 +15,7 @@ from flows.config.rules import routed_to
 from flows.config.settings import DEFAULT_DESTINATION, Stream, StreamTest
 from flows.expression.names import fields_read, never_true
 from flows.rollups import Rollup
-from flows.steps import Drop, Filter, Sample, Set, Step, Window
+from flows.steps import Drop, Enrich, Filter, Sample, Set, Step, Window
 
 
 def check_foresight(grammar: Any, report: Report) -> None:
@@ -47,6 +47,8 @@ def step_expressions(step: Step) -> list[tuple[str, str]]:
         return [(f"set.{path}", text) for path, text in step.assignments.items()]
     if isinstance(step, Sample):
         return [(f"sample.{name}", text) for name in ("key", "keep") if (text := getattr(step, name)) is not None]
+    if isinstance(step, Enrich):
+        return [("enrich.on", step.on)]
     if isinstance(step, Window):
         aggregates = [(f"window.aggregate.{name}", text) for name, text in step.aggregate.items()]
         return [("window.key", step.key), *aggregates]

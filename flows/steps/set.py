@@ -44,7 +44,7 @@ def compile_set(step: Set, layer: Layer) -> Layer:
     below = layer.select([*layer.carried(), *([DROP] if layer.drops else []), *items])
     assigned = {path: (column(path), kind) for path, kind in layer.columns.items()}
     for path, name, kind in values:
-        _assign(assigned, path, name, kind)
+        assign(assigned, path, name, kind)
     events = [path for path, _, _ in values if len(path) > 1]
     if events and EXTRA in assigned:
         assigned[EXTRA] = (without(events), assigned[EXTRA][1])
@@ -55,7 +55,7 @@ def compile_set(step: Set, layer: Layer) -> Layer:
     return msgspec.structs.replace(above, warnings=tuple(warnings))
 
 
-def _assign(assigned: dict[Path, tuple[str, str]], path: Path, name: str, kind: str) -> None:
+def assign(assigned: dict[Path, tuple[str, str]], path: Path, name: str, kind: str) -> None:
     """Puts the value `name` of DuckDB type `kind` at `path`, in the place of what was at and below it."""
     if path == SOURCE:
         text = as_text(Value(name, kind, frozenset({(name, kind)})))

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from flows.columns import EXTRA, Path, column, dotted, literal, quoted
+from flows.columns import Path, column, dotted, literal, quoted
 from flows.expression import compile_expression
 from flows.expression.lower import resolve_names
 from flows.expression.values import Value, as_text
 from flows.kinds import Data, Expression, FieldPath
 from flows.steps.layer import DROP, Layer
 from flows.steps.set import assign
-from flows.steps.targets import parse_path, without
+from flows.steps.targets import parse_path
 
 Constant = str | bool | int | float
 
@@ -76,14 +76,11 @@ def compile_enrich(step: Enrich, index: int, layer: Layer, lookups: Mapping[str,
     on = layer.select([*layer.carried(), *fate, f'{text} AS "_on"'])
     looked_up = f'{quoted(found.function)}(hash("_on"), "_on")'
     row = on.select([*layer.carried(), *fate, f'{layer.guarded(looked_up)} AS "_row"'])
-    assigned = {path: (column(path), kind) for path, kind in layer.columns.items()}
-    paths = []
+    values = []
     for number, (below, kind) in enumerate(found.leaves):
         path = resolve_names((*into, *below), layer.columns)
-        assign(assigned, path, *_value(number, kind, _default(step, below)))
-        paths.append(path)
-    if paths and EXTRA in assigned:
-        assigned[EXTRA] = (without(paths), assigned[EXTRA][1])
+        values.append((path, *_value(number, kind, _default(step, below))))
+    assigned = assign(layer.columns, values)
     assigned[missed(index)] = ("NOT struct_extract(\"_row\", 'hit')", "BOOLEAN")
     items = [f"{sql} AS {column(path)}" if sql != column(path) else sql for path, (sql, _) in assigned.items()]
     above = row.select([*items, *fate], columns={path: kind for path, (_, kind) in assigned.items()})

@@ -79,6 +79,7 @@ class Segment:
                     begun=staging.begun,
                     types=self._stream.types,
                     mask_key=self._stream.mask_key,
+                    lookups=staging.lookups,
                 )
                 query = self._queries.put(staging.key, _Query(plan.sql(staging.source), plan))
             rows = self._engine.sql(query.sql).to_arrow_table()

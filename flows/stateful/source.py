@@ -101,7 +101,7 @@ class _Running:
         if outcome is not None:
             self._rounds += 1
             return outcome
-        if ended and not self._lane.waits():
+        if ended and (self._stop.requested or not self._lane.waits()):
             if self._floor() >= self._lane.handed_over:
                 self._stop.safe(self._token)
             return self._beat(flush=True)

@@ -24,7 +24,7 @@ LENGTH, LATENESS, SPREAD = 60, 20, 14  # seconds; events come up to SPREAD late:
 
 WINDOW = {
     "window": {
-        "name": "w", "key": "event.k", "length": f"{LENGTH}s", "lateness": f"{LATENESS}s", "idle": "1s",
+        "name": "w", "key": "event.k", "length": f"{LENGTH}s", "lateness": f"{LATENESS}s", "idle": "5s",
         "aggregate": {"n": "count(*)", "total": "sum(event.v)", "top": "max(event.v)"},
     }
 }  # fmt: skip
@@ -59,7 +59,9 @@ class Sender:
             made = [self._event() for _ in range(self._dice.randint(1, 40))]
             too_late = late and self._now > 200 and self._dice.random() < 0.1
             if too_late:
-                made.append({"source": "s", "timestamp": self._at(self._now - 150).isoformat(), "event": {"k": "k1", "v": 1.5}})
+                made.append(
+                    {"source": "s", "timestamp": self._at(self._now - 150).isoformat(), "event": {"k": "k1", "v": 1.5}}
+                )
             ids = append(self._log, made)
             if too_late:
                 self.late.append(ids.pop())
@@ -67,6 +69,10 @@ class Sender:
             for identity, event in zip(ids, made, strict=True):
                 when = datetime.fromisoformat(event["timestamp"])
                 self.sent.append((identity, event["event"]["k"], when, event["event"]["v"]))
+
+    def pause(self) -> None:
+        """Nothing is sent for a while: what comes next is later than all before, as silence ends the waiting for it."""
+        self._now += SPREAD + 1
 
     def _event(self) -> dict[str, Any]:
         self._now += 0.1
@@ -144,6 +150,7 @@ def test_what_a_window_held_at_a_clean_stop_goes_on_after_it(tmp_path: Path) -> 
     config, log = opened(path)
     sender = Sender(log, 5)
     for _ in range(3):
+        sender.pause()
         sender.send(12)
         worker = Worker(path, 0, 1)
         worker.wait_for("ready")
@@ -213,6 +220,7 @@ def test_rollups_count_every_event_once_and_late_ones_are_dead_letters(tmp_path:
     config, log = opened(path)
     sender = Sender(log, 3)
     for _ in range(6):
+        sender.pause()
         sender.send(30)
         worker = Worker(path, 0, 1)
         worker.wait_for("ready")

@@ -96,9 +96,9 @@ def _bare(table: pa.Table, keys: list[str]) -> str:
 def _loading(file: Path) -> None:
     """How long a file takes to be read, what it takes in memory, and for how long another thread is kept waiting."""
     before = _resident()
-    began = time.perf_counter()
+    began = time.process_time()
     watched = Watched("t", Lookup(file=file, key="id"))
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     table = watched.current.table
     assert isinstance(table, KeyedTable)
     grown = _resident() - before
@@ -118,11 +118,10 @@ def _loading(file: Path) -> None:
     watched.look()
     stop.set()
     waiting.join()
+    grew, held, peak, start = (f"{size / 1e6:,.0f} MB" for size in (grown, table.nbytes, _peak(), before))
     print(f"{len(table):,} rows, a CSV of {file.stat().st_size / 1e6:,.0f} MB")
-    print(
-        f"read in {seconds:.1f} s; the process grew by {grown / 1e6:,.0f} MB, rows and index have {table.nbytes / 1e6:,.0f} MB"
-    )
-    print(f"taken anew: it had {_peak() / 1e6:,.0f} MB at most ({before / 1e6:,.0f} MB before any of it), and")
+    print(f"read in {seconds:.1f} s of one core; the process grew by {grew}, rows and index have {held}")
+    print(f"taken anew: it had {peak} at most ({start} before any of it), and")
     print(f"another thread waited {longest[0] * 1000:,.0f} ms at most\n")
 
 

@@ -25,8 +25,20 @@ EVENTS_REPEATED = Counter(
 )
 ROWS_COMMITTED = Counter("headrace_rows_committed_total", "Rows committed to a destination.", ["destination", "stream"])
 VALUES_RESCUED = Counter("headrace_rows_rescued_total", "Rows with a value in `_rescued`.", ["destination", "stream"])
+EVENTS_LATE = Counter("headrace_events_late_total", "Events that came too late for a window.", ["stream", "step"])
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
+)
+ENRICHED = Counter(
+    "headrace_enriched_total", "Events that an enrich step looked up: `hit` or `miss`.", ["stream", "step", "result"]
+)
+LOOKUP_RELOADS = Counter(
+    "headrace_lookup_reloads_total", "Changed files of a lookup: `taken` or `refused`.", ["lookup", "result"]
+)
+LOOKUP_ROWS_IGNORED = Counter(
+    "headrace_lookup_rows_ignored_total",
+    "Rows of a lookup's file left out: `no_key`, `repeated_key`.",
+    ["lookup", "reason"],
 )
 REQUESTS = Counter(
     "headrace_requests_total",

@@ -35,6 +35,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "t.csv"
+        _write(file, 10)
+        Watched("t", Lookup(file=file, key="id"))  # what is imported is no part of a file
         _write(file, arguments.keys)
         _loading(file)  # first: nothing else is in memory yet
         table = pa.table(

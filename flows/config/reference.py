@@ -84,12 +84,15 @@ def prose_and_examples(of: Struct) -> tuple[str, tuple[str, ...]]:
 
 def _whole(example: str) -> str:
     """The configuration that an example of a docstring is a part of."""
-    if example.startswith(OF_A_STREAM):
-        indented = "".join(f"    {line}\n" for line in example.splitlines())
-        return f"streams:\n{STREAM}{indented}"
-    if not example.startswith(OF_THE_FILE):
-        raise ValueError(f"an example must begin with the key that it stands under: {example[:40]!r}")
-    return f"{example}\nstreams:\n{STREAM}"
+    of_file, of_stream = "", ""
+    for part in re.split(r"^(?=\w)", example, flags=re.MULTILINE)[1:]:
+        if part.startswith(OF_A_STREAM):
+            of_stream += textwrap.indent(f"{part.rstrip()}\n", "    ")
+        elif part.startswith(OF_THE_FILE):
+            of_file += f"{part.rstrip()}\n"
+        else:
+            raise ValueError(f"an example must begin with the key that it stands under: {part[:40]!r}")
+    return f"{of_file}streams:\n{STREAM}{of_stream}"
 
 
 def _page(head: str, components: dict[str, Struct]) -> str:
@@ -102,11 +105,8 @@ def _section(name: str, of: Struct) -> str:
     prose, examples = prose_and_examples(of)
     parts = [f"## {name}\n", prose, ""]
     for example in examples:
-        parts += [
-            *(["<!-- not run: it needs the variable -->"] if "${" in example else []),
-            f"```yaml\n{example}```",
-            "",
-        ]
+        needs = "variable" if "${" in example else "file" if example.startswith("lookups:") else None
+        parts += [*([f"<!-- not run: it needs the {needs} -->"] if needs else []), f"```yaml\n{example}```", ""]
     fields = msgspec.structs.fields(of)
     if len(fields) == 1 and not of.__struct_config__.tag:
         parts += [f"`{name}:` takes: {_kind(of, fields[0])}.", ""]

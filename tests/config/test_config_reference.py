@@ -54,10 +54,11 @@ def told(name: str, prose: str) -> bool:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_valid_as_it_stands(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, example: str
+    write: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: str
 ) -> None:
     for name in re.findall(r"\$\{(\w+)\}", example):
         monkeypatch.setenv(name, "0123456789abcdef0123456789abcdef")
+    (tmp_path / "teams.csv").write_text("source,name\nshop,ada\n")
     text = example if "destinations:" in example else DESTINATIONS + example
     problems = [problem for problem in check(write(text)) if problem.severity == "error"]
     assert not problems, render_text(problems)

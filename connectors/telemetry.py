@@ -29,6 +29,11 @@ EVENTS_LATE = Counter("headrace_events_late_total", "Events that came too late f
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
 )
+ROWS_SENT_AGAIN = Counter(
+    "headrace_rows_sent_again_total",
+    "Rows sent once more because a broken connection may have lost them: duplicates, if it had not.",
+    ["destination"],
+)
 ENRICHED = Counter(
     "headrace_enriched_total", "Events that an enrich step looked up: `hit` or `miss`.", ["stream", "step", "result"]
 )

@@ -13,8 +13,9 @@ from flows.config.paths import ROOTS, field_path
 from flows.config.report import Report, did_you_mean
 from flows.config.settings import DEFAULT_DESTINATION, Stream
 from flows.config.tables import check_destination, check_tables
+from flows.config.windows import check_rollups, check_windows, tables_of
 from flows.routes import Route
-from flows.steps import Drop, Mask, Parse, Set
+from flows.steps import Drop, Mask, Parse, Sample, Set
 from flows.steps.parse.check import complaints
 
 
@@ -36,9 +37,16 @@ def check_rules(grammar: Any, report: Report) -> None:
         _check_steps(path, stream, report)
         _check_masks(path, stream, grammar.mask_key, report)
         _check_tests(path, stream, report)
+        check_windows(path, _items(stream.steps), report)
+        check_rollups(
+            name, _items(stream.rollups), named if grammar.destinations is not UNSET else None, streams, report
+        )
         if grammar.destinations is not UNSET:
             _check_routes(path, stream, named, report)
-    check_tables({name: routed_to(stream) for name, stream in streams.items()}, destinations, report)
+    tables = {name: routed_to(stream) for name, stream in streams.items()}
+    for name, stream in streams.items():
+        tables |= tables_of(name, _items(stream.rollups))
+    check_tables(tables, destinations, report)
 
 
 def routed_to(stream: Stream) -> list[str]:
@@ -100,11 +108,23 @@ def _check_steps(path: str, stream: Stream, report: Report) -> None:
             for found in complaints(step):
                 where = f"{at}.parse.{found.key}" if found.key else f"{at}.parse"
                 report.add(where, found.message, found.suggestion, severity=found.severity)
+        elif isinstance(step, Sample):
+            _check_sample(f"{at}.sample", step, report)
         elif isinstance(step, Set):
             for name in _names(step.assignments):
                 if _parts(name) in {(root,) for root in ROOTS}:
                     remedy = f"set a field below it: {name}.…"
                     report.add(f"{at}.set.{name}", f"{name!r} cannot be set as a whole", remedy)
+
+
+def _check_sample(at: str, step: Sample, report: Report) -> None:
+    said = [name for name in ("rate", "per", "dynamic") if getattr(step, name) is not None]
+    if not said:
+        report.add(at, "missing: 'rate', 'per' or 'dynamic'", "keep a tenth: {rate: 0.1}")
+    elif len(said) > 1:
+        report.add(f"{at}.{said[1]}", f"{' and '.join(map(repr, said))} exclude each other", "keep one of them")
+    elif said != ["rate"] and step.key is not None:
+        report.add(f"{at}.key", f"'key' belongs to 'rate'; {said[0]!r} has its own", f"write {said[0]}: {{key: …}}")
 
 
 def _check_masks(path: str, stream: Stream, mask_key: Any, report: Report) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from connectors.sinks.delivery import Delivery
 
 
-_PATIENCE = 0.5
-"""Seconds that the others wait for a destination without room: reading all of it again costs more."""
+_PATIENCE = 2.0
+"""Seconds that the others wait for a destination without room: a commit takes as long, and reading twice costs more."""
 
 
 class Rows(msgspec.Struct, frozen=True, gc=False):

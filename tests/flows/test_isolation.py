@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from connectors.sinks.delivery import INBOX_BYTES
 from connectors.cursor import BATCH_BYTES
+from connectors.sinks.delivery import INBOX_BYTES
 from tests.flows.pipelines import (
     STREAM,
     Feeder,

@@ -118,11 +118,11 @@ def test_after_a_failure_it_wants_again_what_is_not_safe_and_tries_it() -> None:
     front.offer(outcome(3, 6))
     until(lambda: writer.resets == 1, what="the failure")
     for failed in range(2, 4):
-        until(lambda: front.has_room(), what="a trial")
+        until(front.has_room, what="a trial")
         assert (front.floor(0), front.wanted(0)) == (3, 3)
         front.offer(outcome(3, 6, only="d"))
         until(lambda failed=failed: writer.resets == failed, what="the next failure")
-    until(lambda: front.has_room(), what="a trial")
+    until(front.has_room, what="a trial")
     front.offer(outcome(3, 6, only="d"))
     until(lambda: front.floor(0) == 6, what="the rest")
 
@@ -163,8 +163,7 @@ def test_what_cannot_be_read_again_ends_the_process_when_it_fails() -> None:
     front.offer(Outcome(2**32, 1, rows))
     until(lambda: writer.resets == 1, what="the failure")
     with pytest.raises(Transient):
-        while True:
-            front.offer(Outcome(2**32, 2, rows))
+        front.offer(Outcome(2**32, 2, rows))
 
 
 def test_what_cannot_be_read_again_waits_for_room() -> None:

@@ -173,7 +173,8 @@ def test_what_cannot_be_read_again_waits_for_room() -> None:
         target=lambda: [front.offer(Outcome(2**32, n + 1, outcome(n, n + 1, width=8_000).rows)) for n in range(3)]
     )
     offered.start()
-    until(lambda: front.wanted(2**32) == 1, what="the first")
+    until(lambda: front.floor(2**32) is not None, what="the first")
+    assert front.wanted(2**32) == 1
     writer.going.set()
     offered.join(30)
     until(lambda: front.floor(2**32) == 3, what="the others")

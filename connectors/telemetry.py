@@ -29,6 +29,22 @@ EVENTS_LATE = Counter("headrace_events_late_total", "Events that came too late f
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
 )
+ROWS_SENT_AGAIN = Counter(
+    "headrace_rows_sent_again_total",
+    "Rows sent once more because a broken connection may have lost them: duplicates, if it had not.",
+    ["destination"],
+)
+ENRICHED = Counter(
+    "headrace_enriched_total", "Events that an enrich step looked up: `hit` or `miss`.", ["stream", "step", "result"]
+)
+LOOKUP_RELOADS = Counter(
+    "headrace_lookup_reloads_total", "Changed files of a lookup: `taken` or `refused`.", ["lookup", "result"]
+)
+LOOKUP_ROWS_IGNORED = Counter(
+    "headrace_lookup_rows_ignored_total",
+    "Rows of a lookup's file left out: `no_key`, `repeated_key`.",
+    ["lookup", "reason"],
+)
 REQUESTS = Counter(
     "headrace_requests_total",
     "Requests to a destination: ok, unfinished (rows are sent again), failed, rejected.",
@@ -51,6 +67,27 @@ CIRCUIT_OPEN = Gauge(
     multiprocess_mode="livemax",
 )
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Events set aside as dead letters.", ["stream", "stage"])
+DESTINATION_CIRCUIT = Gauge(
+    "headrace_destination_circuit",
+    "0: a destination takes events; 1: it is tried again after a failure; 2: it has failed and is left alone a while.",
+    ["destination"],
+    multiprocess_mode="livemax",
+)
+DESTINATION_FAILURES = Counter(
+    "headrace_destination_failures_total", "Times that a destination failed and was set back.", ["destination"]
+)
+DESTINATION_HELD = Gauge(
+    "headrace_destination_held_bytes",
+    "Bytes in memory that a destination has not committed.",
+    ["destination"],
+    multiprocess_mode="livesum",
+)
+DESTINATION_BEHIND = Gauge(
+    "headrace_destination_behind_records",
+    "Records of the log that were read for other destinations and not yet for this one.",
+    ["destination"],
+    multiprocess_mode="livesum",
+)
 
 
 def configure_logging(level: str | None = None) -> None:

@@ -14,16 +14,16 @@ import pyarrow as pa
 from bytewax.dataflow import Dataflow
 
 from connectors.batch import LogBatch
-from connectors.log import KafkaLogSettings, Log, open_log
+from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
-from connectors.sinks.base import Outcome, Progress, Rows, Writer
-from connectors.sinks.delta import DeltaWriter
+from connectors.sinks.base import Outcome, Progress, Rows
+from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
-from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
+from flows.destinations import open_writers, topic_of
+from flows.lookups import watch
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.stages import SET_ASIDE
 from flows.steps import Mask
@@ -50,27 +50,11 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     flow = Dataflow(NAME)
     batches = op.input("log", flow, source)  # (partition, LogBatch): Arrow tables, a row an event
     outcomes = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
-    for name, writer in _writers(config, log).items():
-        progress.register(writer)
-        op.output(f"to_{name}", outcomes, DestinationSink(name, writer, partitions, log.partitions))
+    for name, writer in open_writers(config, log).items():
+        delivery = Delivery(name, writer, carries=name != dead_letters.NAME)
+        progress.register(delivery)
+        op.output(f"to_{name}", outcomes, DestinationSink(delivery, partitions, log.partitions))
     return flow
-
-
-def _writers(config: Config, log: Log) -> dict[str, Writer]:
-    """The destinations by name, the dead letters among them."""
-    letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-    rejects = DeadLetters(letters, log.identity, _topic(config), config_version(config))
-    schemas = {stream: settings.schema for stream, settings in config.streams.items()}
-    writers: dict[str, Writer] = {
-        name: DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
-        for name, destination in config.destinations.items()
-    }
-    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
-    return writers
-
-
-def _topic(config: Config) -> str:
-    return config.log.topic if isinstance(config.log, KafkaLogSettings) else "events"
 
 
 class _Processing:
@@ -81,6 +65,7 @@ class _Processing:
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
         self._version = config_version(config)
+        self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
         self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
 
     def __call__(self, keyed: tuple[str, LogBatch]) -> tuple[str, Outcome]:
@@ -91,13 +76,16 @@ class _Processing:
         rows: dict[str, list[Rows]] = {}
         for part in batch.streams:
             name = self._names.get(part.stream)
+            if name is None and batch.only not in (None, dead_letters.NAME):
+                continue
             if name is None:  # taken when the configuration named it: it must not become invisible
                 reason = f"the configuration has no stream {part.stream} any more"
                 letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
                 rows.setdefault(dead_letters.NAME, []).append(letters)
-                EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
+                if batch.only is None:
+                    EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
                 continue
-            for destination, table in processor_of(name).process(part).items():
+            for destination, table in processor_of(name).process(part, only=batch.only).items():
                 if destination == dead_letters.NAME:
                     reason = "not an event: the record was not written by a gateway"
                     letters = self._letters(name, table, batch.partition, stage="parse", error=reason)
@@ -106,7 +94,8 @@ class _Processing:
                     rows.setdefault(dead_letters.NAME, []).append(self._set_aside(name, table, batch.partition))
                 else:
                     rows.setdefault(destination, []).append(Rows(name, table))
-        return key, Outcome(batch.partition, batch.next_offset, rows, batch.flush)
+        after = (batch.flush, batch.start, batch.only, batch.ticket, batch.size)
+        return key, Outcome(batch.partition, batch.next_offset, rows, *after)
 
     def _letters(self, stream: str, lines: pa.Table, partition: int, *, stage: str, error: str) -> Rows:
         letters = dead_letters.of_lines(
@@ -114,7 +103,7 @@ class _Processing:
             stage=stage,
             error=error,
             stream=stream,
-            topic=_topic(self._config),
+            topic=topic_of(self._config),
             partition=partition,
             config_version=self._version,
             payload=not self._masked(stream),
@@ -126,7 +115,7 @@ class _Processing:
             events,
             stage="parse",
             stream=stream,
-            topic=_topic(self._config),
+            topic=topic_of(self._config),
             partition=partition,
             config_version=self._version,
         )

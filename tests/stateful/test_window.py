@@ -312,7 +312,8 @@ def test_a_time_far_off_breaks_nothing(time: float) -> None:
 
 def test_what_is_kept_stays_near_the_events_of_the_window_however_long_it_runs() -> None:
     """Old state is dropped, small pieces become few, and what is written is about what arrived."""
-    operator = opened()
+    connection = engine()
+    operator = open_window(step(), connection)
     held: dict[str, pa.Table] = {}
     most = written = 0
     for second in range(150):
@@ -321,6 +322,7 @@ def test_what_is_kept_stays_near_the_events_of_the_window_however_long_it_runs()
         most = max(most, len(held))
         kept = sum(table.num_rows for table in held.values())
         assert kept <= 50 * (LENGTH * 1.3 + LATENESS + 4) + 10
+    assert connection.execute("SELECT count(*) < 12 FROM duckdb_tables()").fetchall() == [(True,)]
     assert most < 60
     assert written < 150 * 50 * 6
 

@@ -15,19 +15,17 @@ import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
 from connectors.batch import LogBatch, StreamLines
-from connectors.log import KafkaLogSettings, Log, open_log
+from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
-from connectors.sinks.base import Outcome, Progress, Rows, Writer
-from connectors.sinks.delta import DeltaWriter
+from connectors.sinks.base import Outcome, Progress, Rows
+from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
-from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
+from flows.destinations import open_writers, topic_of
 from flows.lookups import watch
 from flows.processor import StreamProcessor, open_pipeline_engine
-from flows.rollups import table_of
 from flows.stages import SET_ASIDE
 from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
 from flows.stateful.source import StreamsSource
@@ -54,7 +52,7 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
     processing = _Processing(config, names, read_elsewhere(config, log))
     streams = StreamsSource(
-        lambda: [open_lane(config, name, log, NAME, _topic(config)) for name in own], progress, stop, len(own)
+        lambda: [open_lane(config, name, log, NAME, topic_of(config)) for name in own], progress, stop, len(own)
     )
 
     flow = Dataflow(NAME)
@@ -62,28 +60,11 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     stateless = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
     stateful = op.input("streams", flow, streams)  # (lane, Outcome): of the streams with a memory
     outcomes = op.merge("outcomes", stateless, stateful)
-    for name, writer in _writers(config, log).items():
-        progress.register(writer)
-        op.output(f"to_{name}", outcomes, DestinationSink(name, writer, partitions, log.partitions))
+    for name, writer in open_writers(config, log).items():
+        delivery = Delivery(name, writer, carries=name != dead_letters.NAME)
+        progress.register(delivery)
+        op.output(f"to_{name}", outcomes, DestinationSink(delivery, partitions, log.partitions))
     return flow
-
-
-def _writers(config: Config, log: Log) -> dict[str, Writer]:
-    """The destinations by name, the dead letters among them."""
-    letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-    rejects = DeadLetters(letters, log.identity, _topic(config), config_version(config))
-    schemas = {stream: settings.schema for stream, settings in config.streams.items()}
-    rollups = [table_of(name, rollup) for name, stream in config.streams.items() for rollup in stream.rollups]
-    writers: dict[str, Writer] = {
-        name: DeltaWriter(destination, log.identity, name=name, rollups=rollups, schemas=schemas, rejects=rejects)
-        for name, destination in config.destinations.items()
-    }
-    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
-    return writers
-
-
-def _topic(config: Config) -> str:
-    return config.log.topic if isinstance(config.log, KafkaLogSettings) else "events"
 
 
 class _Processing:
@@ -111,13 +92,16 @@ class _Processing:
             if not part.table.num_rows:
                 continue
             name = self._names.get(part.stream)
+            if name is None and batch.only not in (None, dead_letters.NAME):
+                continue
             if name is None:  # taken when the configuration named it: it must not become invisible
                 reason = f"the configuration has no stream {part.stream} any more"
                 letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
                 rows.setdefault(dead_letters.NAME, []).append(letters)
-                EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
+                if batch.only is None:
+                    EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
                 continue
-            for destination, table in processor_of(name).process(part).items():
+            for destination, table in processor_of(name).process(part, only=batch.only).items():
                 if destination == dead_letters.NAME:
                     reason = "not an event: the record was not written by a gateway"
                     letters = self._letters(name, table, batch.partition, stage="parse", error=reason)
@@ -126,7 +110,8 @@ class _Processing:
                     rows.setdefault(dead_letters.NAME, []).append(self._set_aside(name, table, batch.partition))
                 else:
                     rows.setdefault(destination, []).append(Rows(name, table))
-        return key, Outcome(batch.partition, batch.next_offset, rows, batch.flush)
+        after = (batch.flush, batch.start, batch.only, batch.ticket, batch.size)
+        return key, Outcome(batch.partition, batch.next_offset, rows, *after)
 
     def _own(self, part: StreamLines, partition: int) -> StreamLines:
         """Without what the stream's lane reads: all of it, or what lies below a handover."""
@@ -145,7 +130,7 @@ class _Processing:
             stage=stage,
             error=error,
             stream=stream,
-            topic=_topic(self._config),
+            topic=topic_of(self._config),
             partition=partition,
             config_version=self._version,
             payload=not self._masked(stream),
@@ -157,7 +142,7 @@ class _Processing:
             events,
             stage="parse",
             stream=stream,
-            topic=_topic(self._config),
+            topic=topic_of(self._config),
             partition=partition,
             config_version=self._version,
         )

@@ -19,6 +19,7 @@ from connectors.merging import MergedReader, split_places
 from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Rows
+from connectors.source import Floors, beginning, resumed
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.stateful.store import Round, Store
 
@@ -27,6 +28,7 @@ _log = structlog.get_logger()
 ROUND_BYTES = 16 * 1024 * 1024
 """Values read in one round: some 60,000 events of 260 bytes. A window costs less a row in larger rounds."""
 
+_NEAR = 50  # rounds by which destinations may differ and still be handed the same after a restart
 _PAUSE = 0.1  # seconds between rounds that are not full: each is a commit on the disk
 _TICK = 0.5  # seconds between the looks at the clock while nothing comes
 _SAVE = 5.0  # seconds after which positions are saved though nothing came out
@@ -85,15 +87,18 @@ class Lane:
         self._tick_at = 0.0
         self._save_at = time.monotonic() + _SAVE
         self._held: Iterator[tuple[int, Round]] = iter(())
+        self._tickets: dict[str, int] = {}
         self._saved: dict[int, int] = {}
-        self._forgotten = 0
+        self._floors = store.floors
         self._last_received = self._ticked = 0
         self.number = store.lane
-        self.start = store.first_round()
-        self.handed_over = self.start
+        self.handed_over = store.first_round()
 
-    def open(self) -> None:
-        """Takes up the state, and what the outbox still holds is the first to be handed on."""
+    def open(self, destinations: Sequence[str]) -> Floors:
+        """Takes up the state; gives the round from which on each destination wants what there is.
+
+        What the outbox holds from `handed_over` on is the first to be handed on to all.
+        """
         known = self._pipeline.definitions()
         kept = self._store.steps()
         self._pipeline.restore({key: self._store.pieces(key) for key in known if key in kept})
@@ -102,7 +107,10 @@ class Lane:
         orphans = [key for key in kept if key not in known]
         if orphans:
             self._release(orphans, kept)
-        self._held = self._store.rounds(self.start)
+        floors = resumed(self._floors or None, destinations, self.handed_over)
+        self.handed_over = beginning(floors, near=_NEAR)
+        self._held = self._store.rounds(self.handed_over)
+        return floors
 
     def _release(self, orphans: Sequence[str], kept: Mapping[str, bytes]) -> None:
         """A step that was changed or taken away gives up what it held, and the events go on through the new pipeline."""
@@ -112,11 +120,11 @@ class Lane:
         _log.info("steps with a memory have changed: what they held goes on", steps=len(orphans))
         self._commit(self._saved, came, gone=orphans)
 
-    def next(self, *, reading: bool, ticking: bool) -> Outcome | None:
+    def next(self, *, reading: bool) -> Outcome | None:
         """The next round's rows; None where there is nothing now.
 
-        Without `reading` the log is left alone; with `ticking` the clock is looked at when there is nothing to read. Raises
-        Transient while the log cannot be read; sqlite3.Error and OSError where the round cannot be written.
+        Without `reading` the log is left alone. Raises Transient while the log cannot be read; sqlite3.Error and OSError
+        where the round cannot be written.
         """
         stored = next(self._held, None)
         if stored is not None:
@@ -130,7 +138,7 @@ class Lane:
             self._pause_until = 0.0 if size >= ROUND_BYTES // 4 else time.monotonic() + _PAUSE
             block = Block(0, merged.places, merged.records, 0)
             return self._handed(*self._commit(merged.positions, self._take(batch_of(block).streams)))
-        if ticking and (merged is None or self._reader.at_end) and time.monotonic() >= self._tick_at:
+        if (merged is None or self._reader.at_end) and time.monotonic() >= self._tick_at:
             return self._tick(self._saved if merged is None else merged.positions)
         return None
 
@@ -168,19 +176,32 @@ class Lane:
         return number, numbered
 
     def _handed(self, number: int, rows: Round) -> Outcome:
-        self.handed_over = number + 1
-        return Outcome(self.number, self.handed_over, rows)
+        start, self.handed_over = self.handed_over, number + 1
+        return Outcome(self.number, self.handed_over, rows, start=start, size=_size(rows))
+
+    def again(self, destination: str, since: int, reached: int) -> Outcome | None:
+        """The next rows of a destination that is behind, from the round `since` on; None while the last are on their way.
+
+        `reached` is the ticket of the last that arrived.
+        """
+        ticket = self._tickets.get(destination, 0)
+        if reached < ticket:
+            return None
+        self._tickets[destination] = ticket = ticket + 1
+        found = self._store.next_round(since, destination)
+        number, rows = (self.handed_over - 1, Round()) if found is None else found
+        return Outcome(self.number, number + 1, rows, start=since, only=destination, ticket=ticket, size=_size(rows))
 
     def read_to(self) -> dict[int, int]:
         """How far each partition of the log has been read of which there is anything to read here."""
         until = self._until
         return {p: at for p, at in self._reader.positions.items() if until is None or at < until.get(p, 0)}
 
-    def safe_below(self, floor: int) -> None:
-        """Every destination has the rounds below `floor`."""
-        if floor > self._forgotten:
-            self._store.forget(floor)
-            self._forgotten = floor
+    def save(self, floors: Mapping[str, int]) -> None:
+        """The destinations are so far."""
+        if floors != self._floors:
+            self._store.save_floors(floors)
+            self._floors = dict(floors)
 
     def close(self) -> None:
         self._reader.close()
@@ -190,3 +211,7 @@ class Lane:
 def _numbered(table: pa.Table, number: int) -> pa.Table:
     at = table.column_names.index("_offset")
     return table.set_column(at, "_offset", pa.repeat(pa.scalar(number, pa.int64()), table.num_rows))
+
+
+def _size(rows: Round) -> int:
+    return sum(part.table.nbytes for parts in rows.values() for part in parts)

@@ -26,7 +26,7 @@ NAME = "streams"
 _IDLE = timedelta(milliseconds=20)
 _ASLEEP = timedelta(hours=1)
 _RETRY = 1.0  # seconds
-_HEARTBEAT = 0.1  # seconds between empty outcomes while a destination holds rows
+_HEARTBEAT = 0.1  # seconds between requests to commit, at the end
 _EPOCH_ROUNDS = 8  # handed on within one epoch: the engine's own queues have no bound
 
 
@@ -74,7 +74,7 @@ class _Partition(StatefulSourcePartition[tuple[str, Outcome], None]):
 
 
 class _Running:
-    """A lane between the engine's calls: retries, the budget of an epoch, and the clean stop."""
+    """A lane between the engine's calls: for all destinations or for one that is behind, the epoch's budget, the stop."""
 
     def __init__(self, lane: Lane, token: int, progress: Progress, stop: Stop) -> None:
         self._lane = lane
@@ -84,14 +84,16 @@ class _Running:
         self._rounds = 0
         self._retry_at = 0.0
         self._heartbeat = 0.0
-        lane.open()
+        self._mains_turn = True
+        floors = lane.open(progress.names)
+        progress.begin(lane.number, floors, lane.handed_over)
 
     def next(self) -> Outcome | None:
         if self._rounds >= _EPOCH_ROUNDS or time.monotonic() < self._retry_at:
-            return self._beat(flush=False)
+            return None
         ended = all(self._stop.ends(partition, offset) for partition, offset in self._lane.read_to().items())
         try:
-            outcome = self._lane.next(reading=not ended, ticking=not self._stop.requested)
+            outcome = self._for_one() or self._for_all(ended=ended)
         except Transient as exc:
             _log.warning("the log cannot be read; trying again", reason=str(exc))
             self._retry_at = time.monotonic() + _RETRY
@@ -101,25 +103,47 @@ class _Running:
         if outcome is not None:
             self._rounds += 1
             return outcome
-        if ended and (self._stop.requested or not self._lane.waits()):
-            if self._floor() >= self._lane.handed_over:
-                self._stop.safe(self._token)
-            return self._beat(flush=True)
-        return self._beat(flush=False)
+        return self._finish() if ended and (self._stop.requested or not self._lane.waits()) else None
 
-    def _beat(self, *, flush: bool) -> Outcome | None:
-        now = time.monotonic()
-        if self._floor() >= self._lane.handed_over or now - self._heartbeat < _HEARTBEAT:
+    def _for_all(self, *, ended: bool) -> Outcome | None:
+        if self._stop.requested or not self._progress.may_read(self._lane.number):
             return None
-        self._heartbeat = now
-        return Outcome(self._lane.number, self._lane.handed_over, {}, flush)
+        outcome = self._lane.next(reading=not ended)
+        if outcome is not None:
+            self._progress.expect(outcome.size)
+        return outcome
 
-    def _floor(self) -> int:
-        return self._progress.floor(self._lane.number, self._lane.start)
+    def _for_one(self) -> Outcome | None:
+        """What a destination that is behind and has room is to have next; never two in a row before the others' turn."""
+        self._mains_turn = not self._mains_turn
+        if self._mains_turn or self._stop.requested:
+            return None
+        number = self._lane.number
+        for delivery in self._progress.behind(number):
+            if delivery.has_room():
+                outcome = self._lane.again(delivery.name, delivery.wanted(number), delivery.ticket(number))
+                if outcome is not None:
+                    delivery.expect(outcome.size)
+                    return outcome
+        return None
+
+    def _finish(self) -> Outcome | None:
+        """The end: of a stop once what was taken is safe, of a drain once every destination has all."""
+        number, position = self._lane.number, self._lane.handed_over
+        if self._stop.requested:
+            done = self._progress.holds_nothing(number, position)
+        else:
+            done = self._progress.floor(number, 0) >= position
+        if done:
+            self._stop.safe(self._token)
+        if done or time.monotonic() - self._heartbeat < _HEARTBEAT:
+            return None
+        self._heartbeat = time.monotonic()
+        return Outcome(number, position, {}, flush=True, start=position)
 
     def epoch_ended(self) -> None:
         self._rounds = 0
-        self._lane.safe_below(self._floor())
+        self._lane.save(self._progress.floors(self._lane.number, 0))
 
     def close(self) -> None:
         self._lane.close()

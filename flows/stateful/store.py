@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE positions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
 CREATE TABLE handover (partition INTEGER PRIMARY KEY, until INTEGER NOT NULL);
+CREATE TABLE floors (destination TEXT PRIMARY KEY, round INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE steps (step TEXT PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE pieces (step TEXT, name TEXT, data BLOB NOT NULL, PRIMARY KEY (step, name));
 CREATE TABLE outbox (round INTEGER, place INTEGER, destination TEXT, stream TEXT, data BLOB, PRIMARY KEY (round, place));
@@ -167,7 +168,7 @@ class Store:
         (first,) = self._db.execute("SELECT min(round) FROM outbox").fetchone()
         return self.round + 1 if first is None else int(first)
 
-    def rounds(self, since: int, destination: str | None = None) -> Iterator[tuple[int, Round]]:
+    def rounds(self, since: int, destination: str | None = None) -> Generator[tuple[int, Round], None, None]:
         """The rounds from `since` on that gave something, oldest first; with `destination` what they gave to it."""
         only = "" if destination is None else " AND destination = ?"
         parameters = (since,) if destination is None else (since, destination)
@@ -183,9 +184,26 @@ class Store:
             if held:
                 yield number, held
 
-    def forget(self, floor: int) -> None:
-        """Lets go of the rounds below `floor`: every destination has them."""
-        self._db.execute("DELETE FROM outbox WHERE round < ?", (floor,))
+    def next_round(self, since: int, destination: str) -> tuple[int, Round] | None:
+        """The first round from `since` on that gave something to the destination."""
+        rounds = self.rounds(since, destination)
+        try:
+            return next(rounds, None)
+        finally:
+            rounds.close()
+
+    @property
+    def floors(self) -> dict[str, int]:
+        """The round from which on each destination wants what there is, as it was last saved."""
+        return dict(self._db.execute("SELECT destination, round FROM floors"))
+
+    def save_floors(self, floors: Mapping[str, int]) -> None:
+        """Remembers how far the destinations are, and lets go of the rounds that all of them have."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("DELETE FROM floors")
+        self._db.executemany("INSERT INTO floors VALUES (?, ?)", list(floors.items()))
+        self._db.execute("DELETE FROM outbox WHERE round < ?", (min(floors.values(), default=0),))
+        self._db.execute("COMMIT")
 
     def close(self) -> None:
         self._db.close()

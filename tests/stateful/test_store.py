@@ -51,12 +51,13 @@ def test_what_every_destination_has_is_forgotten_and_rounds_never_come_again(tmp
     store = Store(tmp_path / "pay.db")
     for number in range(1, 4):
         store.commit({0: number}, {}, {}, {"lake": rows(number)})
-    store.forget(3)
+    store.save_floors({"lake": 3, "siem": 4})
     assert store.first_round() == 3
-    store.forget(4)
+    store.save_floors({"lake": 4, "siem": 4})
     store.close()
     again = Store(tmp_path / "pay.db")
     assert again.first_round() == 4
+    assert again.floors == {"lake": 4, "siem": 4}
     assert again.commit({0: 9}, {}, {}, {"lake": rows(4)}) == 4
 
 

@@ -73,6 +73,12 @@ def measure(case: Case, rounds: int) -> Result:
     )
 
 
+def best_of(times: int, run: Run) -> float:
+    """The CPU seconds of the fastest of several runs, after one that warms up: for what stands alone."""
+    run()
+    return min(_seconds(run) for _ in range(times))
+
+
 def table(results: list[Result]) -> str:
     """The results as Markdown, a line each."""
     lines = [

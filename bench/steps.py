@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bench.measure import HALF, Case, Run
 from flows.columns import literal
 from flows.config import Stream
 from flows.engine import open_engine
+from flows.lookups import Lookup
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.routes import Route
-from flows.steps import Drop, Filter, Mask, Parse, Sample, Set, Step
+from flows.steps import Drop, Enrich, Filter, Mask, Parse, Sample, Set, Step
 from flows.steps.parse.grok import expand
 from flows.steps.parse.re2 import to_re2
 from tests.steps.parsing import lines_of
@@ -42,6 +46,7 @@ PARSED: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "user_agent": ("Mozilla/5.0 (X11; Linux x86_64; rv:{1}.0) Gecko/20100101 Firefox/{1}.0", {}, None),
     "timestamp": ("2024-10-11T22:14:{1:02d}.{0:06d}Z", {}, "TRY_CAST(m AS TIMESTAMP WITH TIME ZONE)"),
 }
+TEAMS = 100_000
 LESS = frozenset({"json", "csv", "hmac", "pii, texts without any"})  # the reference does less than the step
 
 CARD, ADDRESS = "41111111111{0:05d}", "203.0.{1}.{1}"
@@ -81,12 +86,8 @@ PAYMENTS: dict[str, tuple[tuple[Step, ...], tuple[Route, ...], str]] = {
 
 def cases(rows: int) -> Iterator[Case]:
     """Every step that needs no memory, on batches of `rows` events."""
-    for name, (steps, routes, sql) in PAYMENTS.items():
-        events = [
-            {"id": f"u{n % 997}", "amount": n % 300 + 0.25, "status": ("ok", "declined")[n % 2], "note": f"note {n}"}
-            for n in range(rows)
-        ]
-        yield _case("step", name, events, Stream(id="x", steps=steps, routes=routes), sql)
+    yield from _plain(rows)
+    yield _enriched(rows)
     for kind, (text, settings, select) in PARSED.items():
         step = Parse(field="event.m", as_=kind, into="event.p", **settings)  # type: ignore[arg-type]
         yield _case("parse", kind, _texts(text, rows), Stream(id="x", steps=(step,)), _select(select))
@@ -94,6 +95,39 @@ def cases(rows: int) -> Iterator[Case]:
         kind = name.split(",")[0]
         step = Mask({"event.m": kind})  # type: ignore[dict-item]
         yield _case("mask", name, _texts(text, rows), Stream(id="x", steps=(step,), mask_key="k"), _select(select))  # type: ignore[arg-type]
+
+
+def _plain(rows: int) -> Iterator[Case]:
+    for name, (steps, routes, sql) in PAYMENTS.items():
+        events = [
+            {"id": f"u{n % 997}", "amount": n % 300 + 0.25, "status": ("ok", "declined")[n % 2], "note": f"note {n}"}
+            for n in range(rows)
+        ]
+        yield _case("step", name, events, Stream(id="x", steps=steps, routes=routes), sql)
+
+
+def _enriched(rows: int) -> Case:
+    """A lookup of TEAMS rows; the reference joins, and puts the rows in order again."""
+    teams = pa.table({"id": [f"u{n}" for n in range(TEAMS)], "team": [f"team {n % 99}" for n in range(TEAMS)]})
+    file = Path(tempfile.mkdtemp()) / "teams.parquet"
+    pq.write_table(teams, file)
+    events = [{"id": f"u{n * 7919 % (2 * TEAMS)}", "n": n} for n in range(rows)]  # half of them are not found
+    step = Enrich(lookup="teams", on="event.id", into="event.team")
+    engine = open_engine()
+    engine.register("given", teams)
+    engine.execute("CREATE TABLE teams AS FROM given")
+    engine.register("t", pa.Table.from_pylist(events))
+    query = "SELECT t.*, team FROM t LEFT JOIN teams USING (id) ORDER BY n"
+    return Case(
+        "step",
+        "enrich",
+        rows,
+        _process(Stream(id="x", steps=(step,), lookups={"teams": Lookup(file=file, key="id")}), events),
+        _process(Stream(id="x"), events),
+        lambda: engine.sql(query).to_arrow_table(),
+        "a join, in order",
+        HALF,
+    )
 
 
 def _texts(text: str, rows: int) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ class DeadLetters:
         self._identity = log_identity
         self._topic = topic
         self._config_version = config_version
-        self._writers: dict[tuple[str, str], TableWriter] = {}
+        self._writers: dict[tuple[str, str, str], TableWriter] = {}
 
     def reject(
         self,
@@ -30,16 +30,19 @@ class DeadLetters:
         destination: str,
         offsets: Mapping[int, int],
         engine: duckdb.DuckDBPyConnection,
+        *,
+        part: str = "",
     ) -> None:
         """Commits `rows` (a stream's table) as dead letters of stage `schema`.
 
         `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted once the table they were
-        taken out of is committed. Raises Fenced, Transient.
+        taken out of is committed; `part` names a part of it that is committed on its own. Raises Fenced, Transient.
         """
-        writer = self._writers.get((destination, stream))
+        writer = self._writers.get((destination, stream, part))
         if writer is None:
-            writer = self._writers[destination, stream] = TableWriter(
-                self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=f"/{destination}/{stream}"
+            origin_name = f"/{destination}/{stream}{part and '/' + part}"
+            writer = self._writers[destination, stream, part] = TableWriter(
+                self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=origin_name
             )
         engine.register(
             "rejected",

@@ -16,6 +16,7 @@ __all__ = [
     "EVENT_ID",
     "EXTRA",
     "EXTRA_TYPE",
+    "LATE",
     "OFFSET",
     "RECEIVED_AT",
     "SAMPLE_RATE",
@@ -41,6 +42,7 @@ RECEIVED_AT: Path = ("received_at",)
 SOURCE: Path = ("source",)
 STREAM: Path = ("stream",)
 OFFSET: Path = ("_offset",)
+LATE: Path = ("_late",)  # BOOLEAN; a pipeline without a window has no such column, and no late event
 EXTRA: Path = ("_extra",)
 SAMPLE_RATE: Path = ("_sample_rate",)
 

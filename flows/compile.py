@@ -14,7 +14,7 @@ from flows.columns import Columns, column, quoted
 from flows.expression import compile_expression
 from flows.routes import Route
 from flows.shape import Shape
-from flows.steps import Drop, Filter, Mask, Parse, Sample, Set, Step
+from flows.steps import Drop, Filter, Mask, Parse, Sample, Set, Step, Window
 from flows.steps.drop import compile_drop
 from flows.steps.filter import compile_filter
 from flows.steps.layer import DROP, Layer
@@ -159,6 +159,8 @@ def _compile_step(
         case Sample():
             stage = sum(isinstance(earlier, Sample) for earlier in steps[:index])
             return compile_sample(step, index, stage, layer)
+        case Window():
+            raise ValueError(f"steps[{index}]: a step with a memory is no part of a query; flows.stateful runs it")
 
 
 def _routed(routes: list[Route], destinations: tuple[str, ...], default: str | None, layer: Layer) -> Layer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from flows.columns import (
     EVENT_ID,
     EXTRA,
+    LATE,
     OFFSET,
     RECEIVED_AT,
     SAMPLE_RATE,
@@ -38,7 +39,7 @@ def rows_query(columns: Columns, source: str, also: tuple[str, ...] = ()) -> tup
             items.append(f"{struct if root == 'event' else f'CASE WHEN {present} THEN {struct} END'} AS {root}")
     items += [
         column(SAMPLE_RATE),
-        "false AS _late",
+        f"coalesce({column(LATE)}, false) AS _late" if LATE in columns else "false AS _late",
         "CASE WHEN cardinality(_extra) > 0 THEN array_to_string("
         "[to_json(e.key)::VARCHAR || ':' || e.value::VARCHAR FOR e IN map_entries(_extra)], ',') END AS _extra",
         f"CAST({column(TIMESTAMP)} AS DATE) AS date",

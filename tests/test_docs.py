@@ -20,7 +20,9 @@ from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
 from connectors.sinks.settings import DeltaDestination
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
+from flows.rollups import Rollup
 from flows.routes import Route
+from flows.steps import Window
 from gateway.answers import STATUS
 from tests.cli.conftest import DEADLINE, Place, Up, environment, ndjson
 
@@ -105,7 +107,17 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
     ("of", "name"),
     [
         (struct, field.encode_name)
-        for struct in (EmbeddedLogSettings, KafkaLogSettings, DeltaDestination, Stream, StreamTest, Limits, Route)
+        for struct in (
+            EmbeddedLogSettings,
+            KafkaLogSettings,
+            DeltaDestination,
+            Stream,
+            StreamTest,
+            Limits,
+            Route,
+            Rollup,
+            Window,
+        )
         for field in msgspec.structs.fields(struct)
     ],
 )

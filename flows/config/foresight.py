@@ -14,7 +14,8 @@ from flows.config.report import Report, did_you_mean
 from flows.config.rules import routed_to
 from flows.config.settings import DEFAULT_DESTINATION, Stream, StreamTest
 from flows.expression.names import fields_read, never_true
-from flows.steps import Drop, Filter, Sample, Set, Step
+from flows.rollups import Rollup
+from flows.steps import Drop, Filter, Sample, Set, Step, Window
 
 
 def check_foresight(grammar: Any, report: Report) -> None:
@@ -23,7 +24,7 @@ def check_foresight(grammar: Any, report: Report) -> None:
     known = [*(grammar.destinations or [DEFAULT_DESTINATION]), dead_letters.NAME]
     for name, stream in grammar.streams.items():
         path = f"streams.{name}"
-        used.update(routed_to(stream))
+        used.update(routed_to(stream), *(rollup.to for rollup in stream.rollups))
         _check_filters(path, stream, report)
         _check_sets(path, stream, report)
         for index, route in enumerate(stream.routes):
@@ -46,7 +47,20 @@ def step_expressions(step: Step) -> list[tuple[str, str]]:
         return [(f"set.{path}", text) for path, text in step.assignments.items()]
     if isinstance(step, Sample):
         return [(f"sample.{name}", text) for name in ("key", "keep") if (text := getattr(step, name)) is not None]
+    if isinstance(step, Window):
+        aggregates = [(f"window.aggregate.{name}", text) for name, text in step.aggregate.items()]
+        return [("window.key", step.key), *aggregates]
     return []
+
+
+def rollup_expressions(rollup: Rollup) -> list[tuple[str, str]]:
+    """(path below the rollup, SQL) of each expression of a rollup."""
+    by = (
+        [(f"by.{name}", text) for name, text in rollup.by.items()]
+        if isinstance(rollup.by, dict)
+        else [(f"by[{index}]", text) for index, text in enumerate(rollup.by)]
+    )
+    return [*by, *((f"aggregate.{name}", text) for name, text in rollup.aggregate.items())]
 
 
 def covers(outer: Path, inner: Path) -> bool:

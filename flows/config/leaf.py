@@ -17,7 +17,7 @@ from flows.config import nodes, scalars
 from flows.config.environment import Expansion, expand
 from flows.config.nodes import Node, Scalar
 from flows.config.report import Report, did_you_mean
-from flows.config.texts import TEXTS, check_expression
+from flows.config.texts import SQL, TEXTS, check_sql
 
 NUMBERS: dict[type, Callable[[str], Any]] = {int: scalars.integer, float: scalars.number, bool: scalars.boolean}
 
@@ -30,6 +30,8 @@ _EXPECTED: dict[Any, str] = {
     Path: "a path",
     "size": "a size such as 50MB",
     "expression": "an SQL expression",
+    "aggregate": "an aggregate such as count(*)",
+    "identifier": "a name",
     "path": "the path of a field",
     "type": "a type such as DOUBLE",
     "uuid": "a UUID",
@@ -59,8 +61,8 @@ def read_leaf(kind: Any, marks: tuple[Any, ...], node: Node, path: str, around: 
     if kind is Secret:
         return _secret(expansion, node, path, around.report)
     try:
-        if meaning == "expression":
-            return check_expression(node, expansion, path, around.text, around.report)
+        if meaning in SQL:
+            return check_sql(meaning, node, expansion, path, around.text, around.report)
         return _value(kind, meaning, marks, node, expansion, path, around)
     except ValueError as exc:
         message, _, remedy = str(exc).partition("; ")

@@ -13,6 +13,7 @@ from flows.config.paths import ROOTS, field_path
 from flows.config.report import Report, did_you_mean
 from flows.config.settings import DEFAULT_DESTINATION, Stream
 from flows.config.tables import check_destination, check_tables
+from flows.config.windows import check_rollups, check_windows, tables_of
 from flows.routes import Route
 from flows.steps import Drop, Mask, Parse, Set
 from flows.steps.parse.check import complaints
@@ -36,9 +37,16 @@ def check_rules(grammar: Any, report: Report) -> None:
         _check_steps(path, stream, report)
         _check_masks(path, stream, grammar.mask_key, report)
         _check_tests(path, stream, report)
+        check_windows(path, _items(stream.steps), report)
+        check_rollups(
+            name, _items(stream.rollups), named if grammar.destinations is not UNSET else None, streams, report
+        )
         if grammar.destinations is not UNSET:
             _check_routes(path, stream, named, report)
-    check_tables({name: routed_to(stream) for name, stream in streams.items()}, destinations, report)
+    tables = {name: routed_to(stream) for name, stream in streams.items()}
+    for name, stream in streams.items():
+        tables |= tables_of(name, _items(stream.rollups))
+    check_tables(tables, destinations, report)
 
 
 def routed_to(stream: Stream) -> list[str]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.columns import Path, dotted
-from flows.config.foresight import covers, step_expressions
+from flows.config.foresight import covers, rollup_expressions, step_expressions
 from flows.config.paths import field_path
 from flows.config.report import Report, did_you_mean
 from flows.config.settings import Stream
 from flows.expression.names import fields_read
-from flows.steps import Drop, Parse, Set
+from flows.steps import Drop, Parse, Set, Step, Window
 from flows.steps.parse import target
 
 Samples = Mapping[str, frozenset[Path]]
@@ -36,12 +36,23 @@ def _check(at: str, stream: Stream, sample: frozenset[Path], report: Report) -> 
                 _expect(field_path(text), sample, made, f"{at}.steps[{index}].drop[{number}]", report)
         elif isinstance(step, Parse):
             _expect(field_path(step.field), sample, made, f"{at}.steps[{index}].parse.field", report)
-            made.add(target(step))
-        elif isinstance(step, Set):
-            made.update(field_path(text) for text in step.assignments)
+        made.update(_made(step))
+    for index, rollup in enumerate(stream.rollups):
+        for place, text in rollup_expressions(rollup):
+            for path in fields_read(text):
+                _expect(path, sample, made, f"{at}.rollups[{index}].{place}", report)
     for index, route in enumerate(stream.routes):
         for path in fields_read(route.when or ""):
             _expect(path, sample, made, f"{at}.routes[{index}].when", report)
+
+
+def _made(step: Step) -> list[Path]:
+    """The paths that a step gives values to."""
+    if isinstance(step, Parse):
+        return [target(step)]
+    if isinstance(step, Set):
+        return [field_path(text) for text in step.assignments]
+    return [("event", step.name)] if isinstance(step, Window) else []
 
 
 def _expect(path: Path, sample: frozenset[Path], made: set[Path], at: str, report: Report) -> None:

@@ -33,6 +33,11 @@ _KINDS: dict[str, Schema] = {
         "type": ["string", "number", "boolean", "null"],
         "description": "SQL over one event: timestamp, received_at, source, stream, event_id, event.*, metadata.*",
     },
+    "aggregate": {
+        "type": ["string", "null"],
+        "description": "SQL over many events: count(*), sum(event.amount), max(event.latency_ms) / 1000",
+    },
+    "identifier": {"type": "string", "description": "A name that becomes a field or a column."},
     # null: in `{event.amount: DECIMAL(18,2)}` YAML, and so the editor, sees a second key `2)` without a value
     "type": {"type": ["string", "null"], "description": "A DuckDB type, such as DECIMAL(18,2)."},
 }

@@ -15,8 +15,9 @@ from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings, LogSe
 from connectors.sinks.settings import Destination
 from connectors.values import Between, Bytes, Kind, Secret
 from flows.kinds import Data, Expression, FieldPath
+from flows.rollups import Rollup
 from flows.routes import Route
-from flows.steps import Drop, Filter, Mask, Sample, Set, Step
+from flows.steps import Drop, Filter, Mask, Sample, Set, Step, Window
 from flows.steps.mask.settings import MaskKind
 
 DEFAULT_DESTINATION = "lake"
@@ -54,6 +55,7 @@ READ_AS: dict[tuple[type[msgspec.Struct], str], Any] = {
     (Mask, "fields"): dict[FieldPath, MaskKind],
     (Sample, "key"): Expression,
     (Sample, "keep"): Expression,
+    (Window, "key"): Expression,
     (Route, "when"): Expression,
 }
 """What a plain `str` of a step or a route means, where its struct's own annotation does not say it."""
@@ -97,6 +99,7 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     schema: Literal["evolve", "rescue", "reject"] = "evolve"
     types: dict[FieldPath, SqlType] = {}
     steps: tuple[Annotated[Step, OneKey("step", STEPS)], ...] = ()
+    rollups: tuple[Rollup, ...] = ()
     routes: tuple[Route, ...] = ()
     tests: tuple[StreamTest, ...] = ()
     dedupe_window: DedupeWindow = timedelta(hours=1)

@@ -15,6 +15,7 @@ from flows.config.places import place_in
 from flows.config.report import Report
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def name(text: str) -> str:
@@ -36,24 +37,37 @@ def path(text: str) -> str:
     return dotted((parts[0].lower(), *parts[1:]))
 
 
-def check_expression(node: Scalar, expansion: Expansion, at: str, document: str, report: Report) -> str:
-    """An SQL expression; what is wrong with it is told at its place within the scalar."""
+def identifier(text: str) -> str:
+    """A name that becomes a field or a column."""
+    if not _IDENTIFIER.fullmatch(text):
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise ValueError(f"{shown!r} cannot be a name; 1 to 64 of A-Z a-z 0-9 _, beginning with a letter or _")
+    return text
+
+
+def check_sql(kind: str | None, node: Scalar, expansion: Expansion, at: str, document: str, report: Report) -> str:
+    """SQL of a `kind` of `SQL`; what is wrong with it is told at its place within the scalar."""
     if node.is_null:
         return "NULL"
     if not expansion.text.strip():
         raise ValueError("expected an SQL expression")
-    from flows.expression import check  # here: it asks DuckDB for its functions, which few commands need
+    from flows import expression  # here: it asks DuckDB for its functions, which few commands need
 
+    check = expression.check if kind == "expression" else expression.check_aggregate
     for problem in check(expansion.text):
         mark = node.start if expansion.values else place_in(node, problem.offset, document)
         report.add(at, expansion.redact(problem.message), expansion.redact(problem.suggestion or "") or None, mark=mark)
     return expansion.text
 
 
+SQL = ("expression", "aggregate")
+"""The kinds of text that are SQL."""
+
 TEXTS: dict[str | None, Callable[[str], str]] = {
     "name": name,
     "uuid": scalars.uuid,
     "type": sqltypes.canonical,
     "path": path,
+    "identifier": identifier,
 }
 """By `Kind`: the text in its one spelling; ValueError says what is wrong and, after a semicolon, the remedy."""

@@ -39,8 +39,13 @@ def check(text: str) -> list[ExpressionProblem]:
         root = parse(text)
     except InvalidExpression as exc:
         return [exc.problem]
+    return check_node(root, text)
+
+
+def check_node(root: Node, text: str, names: frozenset[str] = frozenset()) -> list[ExpressionProblem]:
+    """Every problem of a part of `text`; `names` are known beside the fields of an event."""
     problems: list[ExpressionProblem] = []
-    _walk(root, text, frozenset(), 0, problems)
+    _walk(root, text, names, 0, problems)
     return sorted(problems, key=lambda problem: problem.offset)
 
 

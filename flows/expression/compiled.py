@@ -8,7 +8,7 @@ import msgspec
 from flows.columns import Columns
 from flows.expression.check import check
 from flows.expression.lower import Scope, lower
-from flows.expression.syntax import InvalidExpression, parse
+from flows.expression.syntax import InvalidExpression, Node, parse
 from flows.expression.values import NULL, Value, as_boolean, derive, run_over_nulls
 
 
@@ -29,8 +29,13 @@ def compile_expression(text: str, columns: Columns, *, condition: bool = False) 
     problems = check(text)
     if problems:
         raise InvalidExpression(problems[0])
+    return compile_node(parse(text), text, columns, condition=condition)
+
+
+def compile_node(node: Node, text: str, columns: Columns, *, condition: bool = False) -> Compiled:
+    """As `compile_expression`, of a tree that has been checked; a warning calls it `text`."""
     try:
-        value = lower(parse(text), Scope(columns))
+        value = lower(node, Scope(columns))
         if condition:
             value = as_boolean(value)
         value = _guarded(_settled(value))

@@ -11,7 +11,13 @@ from flows.steps.mask import Mask
 from flows.steps.parse import Parse
 from flows.steps.sample import Sample
 from flows.steps.set import Set
+from flows.steps.window import Window
 
-__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step"]
+__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step", "Window", "has_memory"]
 
-Step = Parse | Filter | Set | Drop | Mask | Sample
+Step = Parse | Filter | Set | Drop | Mask | Sample | Window
+
+
+def has_memory(step: Step) -> bool:
+    """Whether what the step makes of an event depends on events before it: then flows.stateful runs it."""
+    return isinstance(step, Window)

@@ -112,7 +112,7 @@ def stream(rest: str) -> str:
         (stream("steps: [filter]"), 4, 13, "expected a step", None),
         (stream("steps: [{filter: event.a, drop: [event.b]}]"), 4, 13, "one step has one key", "begin a new"),
         (stream("steps: [{fliter: event.a}]"), 4, 14, "unknown step 'fliter'", "did you mean 'filter'?"),
-        (stream("steps: [{window: {}}]"), 4, 14, "unknown step 'window'", "drop, filter, mask, parse, sample, set"),
+        (stream("steps: [{teleport: {}}]"), 4, 14, "unknown step 'teleport'", "sample, set"),
         (stream("steps: [{mask: {event.a: lst4}}]"), 4, 30, "'lst4' is none of", "did you mean 'last4'?"),
         (stream("steps: [{mask: {event.a: }}]"), 4, 30, "expected one of redact", None),
         (stream("steps: [{mask: {event: pii}}]"), 4, 21, "'event' cannot be masked", "event.*"),

@@ -19,8 +19,9 @@ from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Progress, Rows, Writer
 from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.operator import DestinationSink
+from connectors.sinks.parquet import ParquetWriter
 from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.settings import DeltaDestination, ParquetDestination
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
@@ -61,10 +62,13 @@ def _writers(config: Config, log: Log) -> dict[str, Writer]:
     letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
     rejects = DeadLetters(letters, log.identity, _topic(config), config_version(config))
     schemas = {stream: settings.schema for stream, settings in config.streams.items()}
-    writers: dict[str, Writer] = {
-        name: DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
-        for name, destination in config.destinations.items()
-    }
+    writers: dict[str, Writer] = {}
+    for name, destination in config.destinations.items():
+        match destination:
+            case DeltaDestination():
+                writers[name] = DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
+            case ParquetDestination():
+                writers[name] = ParquetWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
     writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
     return writers
 

@@ -17,7 +17,7 @@ import pytest
 
 from connectors.errors import HeadraceError
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
-from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.settings import DeltaDestination, ParquetDestination
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
 from flows.rollups import Rollup
@@ -29,6 +29,7 @@ from tests.cli.conftest import DEADLINE, Place, Up, environment, ndjson
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SETTINGS = (EmbeddedLogSettings, KafkaLogSettings, DeltaDestination, ParquetDestination)
 RUN = ("bash", "python", "yaml")
 
 

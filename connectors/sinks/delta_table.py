@@ -125,13 +125,17 @@ class TableWriter:
         return self._handle
 
     def _create(self, schema: pa.Schema) -> DeltaTable:
+        log_kept = self._settings.maintenance.keep_log
         try:
             self._handle = DeltaTable.create(
                 self._uri,
                 schema,
                 mode="error",
                 partition_by=[name for name in self._settings.partition_by if name in schema.names],
-                configuration={"delta.checkpointInterval": str(_CHECKPOINT_INTERVAL)},
+                configuration={
+                    "delta.checkpointInterval": str(_CHECKPOINT_INTERVAL),
+                    "delta.logRetentionDuration": f"interval {round(log_kept.total_seconds())} seconds",
+                },
                 storage_options=self._options,
             )
         except DeltaError as exc:

@@ -137,7 +137,7 @@ class ParquetTable:
         return self._parts[key]
 
     def _committed(self, directory: str, partition: int) -> int:
-        names = [name for name in self._store.names(directory, f"{self._log}-{partition:05d}-")]
+        names = self._store.names(directory, f"{self._log}-{partition:05d}-")
         newest = max((name for name in names if name.endswith(".parquet")), default=None)
         return 0 if newest is None else int(self._footer(f"{directory}/{newest}" if directory else newest)[_NEXT])
 

@@ -13,6 +13,26 @@ from connectors.values import Between, Bytes
 CommitInterval = Annotated[timedelta, Between(timedelta(milliseconds=50), timedelta(days=1))]
 
 
+class Maintenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How Delta tables are kept in order while headrace runs.
+
+        maintenance: {every: 5m, cold_after: 10m, files: 8, keep: 7d}
+
+    `every` so often each table is looked at: a partition with at least `files` small files that no row has come to for
+    `cold_after` is compacted into files of about `file_bytes`. Once a day, files that no version since `keep` ago has
+    are deleted; log entries go `keep_log` after a checkpoint stands for them (set when a table is made). `keep` is
+    longer than any reader holds on to a version.
+    """
+
+    enabled: bool = True
+    every: Annotated[timedelta, Between(timedelta(seconds=1), timedelta(days=1))] = timedelta(minutes=5)
+    cold_after: Annotated[timedelta, Between(timedelta(0), timedelta(days=30))] = timedelta(minutes=10)
+    files: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 8
+    file_bytes: Annotated[Bytes, msgspec.Meta(ge=1_048_576)] = 134_217_728
+    keep: Annotated[timedelta, Between(timedelta(hours=1), timedelta(days=3650))] = timedelta(days=7)
+    keep_log: Annotated[timedelta, Between(timedelta(hours=1), timedelta(days=3650))] = timedelta(hours=6)
+
+
 class DeltaDestination(Place, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="delta"):
     """A Delta table a stream, on a local disk or in S3, each event in it exactly once.
 
@@ -23,6 +43,7 @@ class DeltaDestination(Place, frozen=True, forbid_unknown_fields=True, kw_only=T
     `commit_rows` or `commit_bytes` of them wait. Where it lies: see `Place`.
     """
 
+    maintenance: Maintenance = Maintenance()
     partition_by: tuple[Literal["date", "source"], ...] = ("date",)
     commit_interval: CommitInterval | None = None
     commit_rows: Annotated[int, msgspec.Meta(ge=1, le=50_000_000)] = 1_000_000

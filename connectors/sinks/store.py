@@ -161,7 +161,7 @@ class S3Store:
 
         try:
             return bytes(sync(self._files.loop, whole))
-        except Exception as exc:  # noqa: BLE001 -- the client's stream raises what its HTTP library does
+        except Exception as exc:  # the client's stream raises what its HTTP library does
             raise Transient(f"{what}: {type(exc).__name__}") from exc
 
     def _key(self, name: str) -> str:

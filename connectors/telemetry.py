@@ -11,7 +11,7 @@ import os
 import sys
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
 EVENTS_READ = Counter("headrace_events_read_total", "Events read from the log.", ["stream"])
 EVENTS_DROPPED = Counter(
@@ -27,6 +27,27 @@ ROWS_COMMITTED = Counter("headrace_rows_committed_total", "Rows committed to a d
 VALUES_RESCUED = Counter("headrace_rows_rescued_total", "Rows with a value in `_rescued`.", ["destination", "stream"])
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
+)
+REQUESTS = Counter(
+    "headrace_requests_total",
+    "Requests to a destination: ok, unfinished (rows are sent again), failed, rejected.",
+    ["destination", "outcome"],
+)
+REQUESTS_RETRIED = Counter("headrace_requests_retried_total", "Requests that are made again.", ["destination"])
+REQUEST_SECONDS = Histogram(
+    "headrace_request_seconds",
+    "How long a destination takes to answer.",
+    ["destination"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+ROWS_REFUSED = Counter(
+    "headrace_rows_refused_total", "Rows that a destination will never take.", ["destination", "stream"]
+)
+CIRCUIT_OPEN = Gauge(
+    "headrace_circuit_open",
+    "1 while a destination fails and only one request at a time tries it.",
+    ["destination"],
+    multiprocess_mode="livemax",
 )
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Events set aside as dead letters.", ["stream", "stage"])
 

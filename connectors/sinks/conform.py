@@ -17,6 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from connectors.columns import Path, dotted, literal, quoted
+from connectors.sinks.json_text import json_text
 
 EXTRA = "_extra"
 """Batch column: what no typed column could carry, as `"path":value` members of a JSON object; NULL for most rows."""
@@ -136,35 +137,7 @@ class _Conforming:
         return f"CASE WHEN {sql} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
 
     def _json_text(self, have: pa.DataType, sql: str, path: Path) -> str:
-        """The JSON text of a value of a batch, without the fields that are null; NULL for null.
-
-        Nothing here names its argument twice: DuckDB would plan a nested value once more for every level.
-        """
-        if path in self._json:
-            return sql
-        if pa.types.is_struct(have):
-            return f"CASE WHEN {sql} IS NOT NULL THEN {self._object_text(have, sql, path)} END"
-        if pa.types.is_list(have):
-            # A list's structs keep their place when empty, and have no members for the fields the event did not have.
-            each = f"e{len(path)}"
-            inner = (*path, "")
-            if pa.types.is_struct(have.value_type):
-                text = f"CASE WHEN {each} IS NOT NULL THEN {self._object_text(have.value_type, each, inner)} END"
-            else:
-                text = self._json_text(have.value_type, each, inner)
-            return f"'[' || array_to_string([coalesce({text}, 'null') FOR {each} IN {sql}], ',') || ']'"
-        if pa.types.is_floating(have):
-            return f"CASE WHEN isfinite({sql}) THEN to_json({sql}) ELSE to_json({sql}::VARCHAR) END::VARCHAR"
-        if pa.types.is_integer(have) or pa.types.is_decimal(have):
-            return f"{sql}::VARCHAR"
-        return f"to_json({sql})::VARCHAR"
-
-    def _object_text(self, have: pa.StructType, sql: str, path: Path) -> str:
-        members = []
-        for child in have:
-            text = self._json_text(child.type, f"{sql}.{quoted(child.name)}", (*path, child.name))
-            members.append(f"{literal(msgspec.json.encode(child.name).decode() + ':')} || {text}")
-        return f"'{{' || concat_ws(',', {', '.join(members)}) || '}}'"
+        return json_text(have, sql, path, self._json)
 
     def _from_json(self, want: pa.DataType, sql: str, path: Path) -> str:
         """A JSON text as `want`, where the value's own kind is that of `want` and nothing of it would change."""

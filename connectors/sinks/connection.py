@@ -11,12 +11,25 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
+from connectors.errors import Transient
+
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A row that the destination will never take: its place among the rows sent, and the destination's reason."""
 
     row: int
     reason: str
+
+
+class Unfinished(Transient):
+    """Some of the rows sent were taken, some `refusals`; those `left` (places, ascending) are to be sent again."""
+
+    def __init__(
+        self, what: str, *, left: Sequence[int], refusals: Sequence[Refusal] = (), retry_after: float | None = None
+    ) -> None:
+        super().__init__(what, retry_after=retry_after)
+        self.left = left
+        self.refusals = refusals
 
 
 class Connection(Protocol):
@@ -27,8 +40,9 @@ class Connection(Protocol):
 
         `rows` are the columns of `flows.output.rows_query` (those of a table in the lake, and `_offset`), in log order,
         at most the endpoint's `max_rows`. What is sent again must be the same row under the same `event_id`. Raises
-        Transient (none, some or all may have been taken; `retry_after` in seconds where the destination said it), or
-        Rejected when it will never take any of them.
+        Transient (none, some or all may have been taken; `retry_after` in seconds where the destination said it),
+        Unfinished where the destination said which of them, Rejected when it will never take any, ConfigError where a
+        person has to mend something first.
         """
 
     def close(self) -> None:

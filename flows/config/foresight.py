@@ -46,7 +46,10 @@ def step_expressions(step: Step) -> list[tuple[str, str]]:
     if isinstance(step, Set):
         return [(f"set.{path}", text) for path, text in step.assignments.items()]
     if isinstance(step, Sample):
-        return [(f"sample.{name}", text) for name in ("key", "keep") if (text := getattr(step, name)) is not None]
+        found = {"sample.key": step.key, "sample.keep": step.keep}
+        found |= {"sample.per.key": step.per.key} if step.per else {}
+        found |= {"sample.dynamic.key": step.dynamic.key} if step.dynamic else {}
+        return [(path, text) for path, text in found.items() if text is not None]
     if isinstance(step, Window):
         aggregates = [(f"window.aggregate.{name}", text) for name, text in step.aggregate.items()]
         return [("window.key", step.key), *aggregates]

@@ -15,7 +15,7 @@ from flows.config.settings import DEFAULT_DESTINATION, Stream
 from flows.config.tables import check_destination, check_tables
 from flows.config.windows import check_rollups, check_windows, tables_of
 from flows.routes import Route
-from flows.steps import Drop, Mask, Parse, Set
+from flows.steps import Drop, Mask, Parse, Sample, Set
 from flows.steps.parse.check import complaints
 
 
@@ -108,11 +108,23 @@ def _check_steps(path: str, stream: Stream, report: Report) -> None:
             for found in complaints(step):
                 where = f"{at}.parse.{found.key}" if found.key else f"{at}.parse"
                 report.add(where, found.message, found.suggestion, severity=found.severity)
+        elif isinstance(step, Sample):
+            _check_sample(f"{at}.sample", step, report)
         elif isinstance(step, Set):
             for name in _names(step.assignments):
                 if _parts(name) in {(root,) for root in ROOTS}:
                     remedy = f"set a field below it: {name}.…"
                     report.add(f"{at}.set.{name}", f"{name!r} cannot be set as a whole", remedy)
+
+
+def _check_sample(at: str, step: Sample, report: Report) -> None:
+    said = [name for name in ("rate", "per", "dynamic") if getattr(step, name) is not None]
+    if not said:
+        report.add(at, "missing: 'rate', 'per' or 'dynamic'", "keep a tenth: {rate: 0.1}")
+    elif len(said) > 1:
+        report.add(f"{at}.{said[1]}", f"{' and '.join(map(repr, said))} exclude each other", "keep one of them")
+    elif said != ["rate"] and step.key is not None:
+        report.add(f"{at}.key", f"'key' belongs to 'rate'; {said[0]!r} has its own", f"write {said[0]}: {{key: …}}")
 
 
 def _check_masks(path: str, stream: Stream, mask_key: Any, report: Report) -> None:

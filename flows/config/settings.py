@@ -17,7 +17,7 @@ from connectors.values import Between, Bytes, Kind, Secret
 from flows.kinds import Data, Expression, FieldPath
 from flows.rollups import Rollup
 from flows.routes import Route
-from flows.steps import Drop, Filter, Mask, Sample, Set, Step, Window
+from flows.steps import Drop, Dynamic, Filter, Mask, Per, Sample, Set, Step, Window
 from flows.steps.mask.settings import MaskKind
 
 DEFAULT_DESTINATION = "lake"
@@ -55,6 +55,8 @@ READ_AS: dict[tuple[type[msgspec.Struct], str], Any] = {
     (Mask, "fields"): dict[FieldPath, MaskKind],
     (Sample, "key"): Expression,
     (Sample, "keep"): Expression,
+    (Per, "key"): Expression,
+    (Dynamic, "key"): Expression,
     (Window, "key"): Expression,
     (Route, "when"): Expression,
 }

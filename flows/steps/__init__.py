@@ -9,15 +9,15 @@ from flows.steps.drop import Drop
 from flows.steps.filter import Filter
 from flows.steps.mask import Mask
 from flows.steps.parse import Parse
-from flows.steps.sample import Sample
+from flows.steps.sample import Dynamic, Per, Sample
 from flows.steps.set import Set
 from flows.steps.window import Window
 
-__all__ = ["Drop", "Filter", "Mask", "Parse", "Sample", "Set", "Step", "Window", "has_memory"]
+__all__ = ["Drop", "Dynamic", "Filter", "Mask", "Parse", "Per", "Sample", "Set", "Step", "Window", "has_memory"]
 
 Step = Parse | Filter | Set | Drop | Mask | Sample | Window
 
 
 def has_memory(step: Step) -> bool:
     """Whether what the step makes of an event depends on events before it: then flows.stateful runs it."""
-    return isinstance(step, Window)
+    return isinstance(step, Window) or (isinstance(step, Sample) and step.has_memory)

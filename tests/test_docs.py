@@ -17,7 +17,7 @@ import pytest
 
 from connectors.errors import HeadraceError
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
-from connectors.sinks.settings import DeltaDestination, ParquetDestination
+from connectors.sinks.settings import DeltaDestination, Maintenance, ParquetDestination
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
 from flows.rollups import Rollup
@@ -29,7 +29,6 @@ from tests.cli.conftest import DEADLINE, Place, Up, environment, ndjson
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SETTINGS = (EmbeddedLogSettings, KafkaLogSettings, DeltaDestination, ParquetDestination)
 RUN = ("bash", "python", "yaml")
 
 
@@ -112,6 +111,8 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
             EmbeddedLogSettings,
             KafkaLogSettings,
             DeltaDestination,
+            Maintenance,
+            ParquetDestination,
             Stream,
             StreamTest,
             Limits,

@@ -132,7 +132,8 @@ def test_a_file_waits_for_rows_bytes_or_age(tmp_path: Path, monkeypatch: pytest.
 
     def written_after(events: int, seconds: float) -> bool:
         before = len(files(tmp_path))
-        flow.stage([event(a=1)] * events)
+        if events:
+            flow.stage([event(a=1)] * events)
         clock[0] += seconds
         flow.writer.commit(everything=False)
         return len(files(tmp_path)) > before
@@ -155,23 +156,23 @@ def test_late_events_of_old_dates_make_few_files(tmp_path: Path, monkeypatch: py
     for module in (parquet, parquet_table):
         monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     flow = dataflow(tmp_path)  # roll_age 5m
-    for second in range(600):  # ten minutes with an event of each of three dates a second
-        clock[0] += 1
-        flow.stage([event(day=10 + second % 3, a=second), event(day=20, a=second)])
+    for number in range(120):  # ten minutes, every five seconds an event of today and one of three old dates
+        clock[0] += 5
+        flow.stage([event(day=10 + number % 3, a=number), event(day=20, a=number)])
         flow.writer.commit(everything=False)
     flow.commit()
-    assert len(ids(tmp_path)) == 1200
+    assert len(ids(tmp_path)) == 240
     assert len(files(tmp_path)) <= 4 * 3
 
 
 def test_many_small_batches_do_not_become_many_small_tables_in_memory(tmp_path: Path) -> None:
     flow = dataflow(tmp_path)
-    for number in range(300):
+    for number in range(150):
         flow.stage([event(a=number)])
     [(_, part)] = flow.writer._waiting()
-    assert len(part.pieces) < 100
+    assert len(part.pieces) < 70
     flow.commit()
-    assert len(ids(tmp_path)) == 300
+    assert len(ids(tmp_path)) == 150
 
 
 def test_what_waits_is_bounded_and_the_largest_parts_go_first(tmp_path: Path) -> None:
@@ -361,6 +362,11 @@ def test_an_address_nobody_listens_at_is_transient() -> None:
     settings = files_in("s3://events", endpoint=f"http://127.0.0.1:{port}", access_key_id="a")
     with pytest.raises(Transient, match="cannot be reached"):
         dataflow(
-            ParquetDestination(uri=settings.uri, endpoint=settings.endpoint, region="us-east-1",
-                               access_key_id="a", secret_access_key=Secret("b"))
+            ParquetDestination(
+                uri=settings.uri,
+                endpoint=settings.endpoint,
+                region="us-east-1",
+                access_key_id="a",
+                secret_access_key=Secret("b"),
+            )
         ).stage([event(a=1)])

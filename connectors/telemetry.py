@@ -25,6 +25,7 @@ EVENTS_REPEATED = Counter(
 )
 ROWS_COMMITTED = Counter("headrace_rows_committed_total", "Rows committed to a destination.", ["destination", "stream"])
 VALUES_RESCUED = Counter("headrace_rows_rescued_total", "Rows with a value in `_rescued`.", ["destination", "stream"])
+EVENTS_LATE = Counter("headrace_events_late_total", "Events that came too late for a window.", ["stream", "step"])
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
 )

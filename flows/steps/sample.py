@@ -77,8 +77,6 @@ def compile_sample(step: Sample, index: int, stage: int, layer: Layer) -> Layer:
         if key.warning:
             warnings.append(key.warning)
         draw = f"coalesce(CAST({as_text(Value(key.sql, key.type)).sql} AS VARCHAR), {draw})"
-    if stage:
-        draw = f"{literal(f'sample {stage}:')} || {draw}"
     keep = "false"
     if step.keep is not None:
         condition = compile_expression(step.keep, layer.columns, condition=True)
@@ -86,7 +84,7 @@ def compile_sample(step: Sample, index: int, stage: int, layer: Layer) -> Layer:
         if condition.warning:
             warnings.append(condition.warning)
     threshold = round(step.rate * 2**_BITS)
-    drawn = f"CAST('0x' || left(sha256({draw}), {_BITS // 4}) AS BIGINT) < {threshold}"
+    drawn = f"{draw_of(draw, stage)} < {threshold}"
     fate = [DROP] if layer.drops else []
     below = layer.select([*layer.carried(), *fate, f'{keep} AS "_keep"', f'{drawn} AS "_drawn"'])
     dropped = f'CASE WHEN "_keep" OR "_drawn" THEN NULL ELSE CAST({index} AS SMALLINT) END'
@@ -100,3 +98,9 @@ def compile_sample(step: Sample, index: int, stage: int, layer: Layer) -> Layer:
         ]
     )
     return msgspec.structs.replace(above, drops=True, warnings=tuple(warnings))
+
+
+def draw_of(text: str, stage: int) -> str:
+    """SQL of where the SQL text `text` falls, a whole number below 2^52, evenly; each `stage` of a pipeline draws anew."""
+    drawn = f"{literal(f'sample {stage}:')} || {text}" if stage else text
+    return f"CAST('0x' || left(sha256({drawn}), {_BITS // 4}) AS BIGINT)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flows.columns import EXTRA, SOURCE, TIMESTAMP, TIMESTAMP_TYPE, Path, column, literal, quoted
+from flows.columns import EXTRA, SOURCE, TIMESTAMP, TIMESTAMP_TYPE, Columns, Path, column, literal, quoted
 from flows.expression import compile_expression
 from flows.expression.lower import resolve_names
 from flows.expression.values import NULL, Value, as_instant, as_text
@@ -42,17 +42,26 @@ def compile_set(step: Set, layer: Layer) -> Layer:
         values.append((resolve_names(parse_path(text), layer.columns), name, compiled.type))
         items.append(f"{layer.guarded(compiled.sql)} AS {name}")
     below = layer.select([*layer.carried(), *([DROP] if layer.drops else []), *items])
-    assigned = {path: (column(path), kind) for path, kind in layer.columns.items()}
-    for path, name, kind in values:
-        _assign(assigned, path, name, kind)
-    events = [path for path, _, _ in values if len(path) > 1]
-    if events and EXTRA in assigned:
-        assigned[EXTRA] = (without(events), assigned[EXTRA][1])
+    assigned = assign(layer.columns, values)
     kept = [f"{sql} AS {column(path)}" if sql != column(path) else sql for path, (sql, _) in assigned.items()]
     above = below.select(
         [*kept, *([DROP] if layer.drops else [])], columns={path: kind for path, (_, kind) in assigned.items()}
     )
     return msgspec.structs.replace(above, warnings=tuple(warnings))
+
+
+def assign(columns: Columns, values: list[tuple[Path, str, str]]) -> dict[Path, tuple[str, str]]:
+    """(SQL, type) of each column once each of `values` (path, SQL name, DuckDB type) is at its path.
+
+    A value takes the place of what was at and below its path, in `_extra` too.
+    """
+    assigned = {path: (column(path), kind) for path, kind in columns.items()}
+    for path, name, kind in values:
+        _assign(assigned, path, name, kind)
+    events = [path for path, _, _ in values if len(path) > 1]
+    if events and EXTRA in assigned:
+        assigned[EXTRA] = (without(events), assigned[EXTRA][1])
+    return assigned
 
 
 def _assign(assigned: dict[Path, tuple[str, str]], path: Path, name: str, kind: str) -> None:

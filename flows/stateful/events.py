@@ -1,0 +1,125 @@
+"""Events between two steps: read for what is to be kept of them, and put together in an order, whatever their columns."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from flows.columns import RECEIVED_AT, TIMESTAMP, Columns, Path, column, dotted
+from flows.expression.values import Value
+from flows.stateful.operator import Flat
+from flows.stateful.slots import held_type
+from flows.stateful.watermark import NEVER
+
+_COMPILED = 16
+
+
+def selection(columns: Columns) -> str:
+    """The columns of a flat table in their own types, to select: Arrow lends JSON the type of a text."""
+    return ", ".join(f"CAST({column(path)} AS {kind}) AS {column(path)}" for path, kind in columns.items())
+
+
+class registered:  # noqa: N801 -- used as a verb: `with registered(engine, name, table)`
+    """Makes an Arrow table a relation of the engine's for a while."""
+
+    def __init__(self, engine: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+        self._engine, self._name, self._table = engine, name, table
+
+    def __enter__(self) -> None:
+        self._engine.register(self._name, self._table)
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.unregister(self._name)
+
+
+def received(events: Flat) -> Any:
+    """When each event was received, in UTC microseconds (int64)."""
+    return events.table.column(dotted(RECEIVED_AT)).cast(pa.int64()).to_numpy()
+
+
+class Reader:
+    """Reads of events what is to be `kept`: by the events' columns, names and values over them. Belongs to one thread."""
+
+    def __init__(self, engine: duckdb.DuckDBPyConnection, kept: Callable[[Columns], list[tuple[str, Value]]]) -> None:
+        self._engine = engine
+        self._kept = kept
+        self._queries: OrderedDict[tuple[tuple[Path, str], ...], tuple[str, tuple[str, ...]]] = OrderedDict()
+
+    def read(self, events: Flat) -> tuple[pa.Table, tuple[str, ...], Any]:
+        """A table of what is kept of each event, its columns' types, and the events' times (int64, UTC microseconds)."""
+        shape = tuple(events.columns.items())
+        if shape not in self._queries:
+            self._queries[shape] = self._query(events.columns)
+            if len(self._queries) > _COMPILED:
+                self._queries.popitem(last=False)
+        query, types = self._queries[shape]
+        with registered(self._engine, "kept_events", events.table):
+            read = self._engine.sql(query).to_arrow_table()
+        times = np.clip(read.column("t").to_numpy(), NEVER // 2, -NEVER // 2)
+        return read.drop_columns("t"), types, times
+
+    def _query(self, columns: Columns) -> tuple[str, tuple[str, ...]]:
+        kept = self._kept(columns)
+        items = [f"CAST({value.sql} AS {held_type(value.type)}) AS {name}" for name, value in kept]
+        time = f"coalesce(epoch_us({column(TIMESTAMP)}), epoch_us({column(RECEIVED_AT)})) AS t"  # NULL is of no time
+        query = f"SELECT {', '.join([time, *items])} FROM (SELECT {selection(columns)} FROM kept_events)"
+        return query, tuple(value.type for _, value in kept)
+
+
+def ordered(parts: Sequence[Flat], numbers: Sequence[Any]) -> list[tuple[Flat, Any]]:
+    """The events of all `parts` by their `numbers` (int64, one array a part): runs of events, each with its numbers.
+
+    Where the parts' columns can stand beside each other there is one run, and what a part does not have is NULL in it. A
+    leaf whose type has changed in between cannot: then each run is of parts that go together.
+    """
+    groups: list[tuple[dict[Path, str], list[int]]] = []
+    for place, part in enumerate(parts):
+        for columns, members in groups:
+            if all(columns.get(path, kind) == kind for path, kind in part.columns.items()):
+                columns.update(part.columns)
+                members.append(place)
+                break
+        else:
+            groups.append((dict(part.columns), [place]))
+    sorted_groups = []
+    for columns, members in groups:
+        table = pa.concat_tables([_with(parts[place], columns) for place in members], promote_options="default")
+        found = np.concatenate([numbers[place] for place in members])
+        order = np.argsort(found, kind="stable")
+        if not np.array_equal(order, np.arange(len(order))):
+            table = table.take(pa.array(order))
+        sorted_groups.append((Flat(table, columns), found[order]))
+    return sorted_groups if len(sorted_groups) == 1 else _runs(sorted_groups)
+
+
+def _with(part: Flat, columns: Columns) -> pa.Table:
+    """The part's table with all of these columns, in their order."""
+    rows = part.table.num_rows
+    names = set(part.table.column_names)
+    arrays = {name: part.table.column(name) for name in names}
+    types = [(dotted(path), kind) for path, kind in columns.items()]
+    return pa.table({name: arrays.get(name, pa.nulls(rows)) for name, _ in types})
+
+
+def _runs(groups: list[tuple[Flat, Any]]) -> list[tuple[Flat, Any]]:
+    """The events of all groups in order, cut where the group changes."""
+    numbers = np.concatenate([found for _, found in groups])
+    owner = np.concatenate([np.full(len(found), place) for place, (_, found) in enumerate(groups)])
+    order = np.argsort(numbers, kind="stable")
+    owner = owner[order]
+    cuts = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(owner)]
+    taken = [0] * len(groups)
+    runs = []
+    for start, stop in itertools.pairwise(cuts):
+        place, count = int(owner[start]), stop - start
+        flat, found = groups[place]
+        begin = taken[place]
+        taken[place] += count
+        runs.append((Flat(flat.table.slice(begin, count), flat.columns), found[begin : begin + count]))
+    return runs

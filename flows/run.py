@@ -45,7 +45,7 @@ class Dataflow:
     ) -> None:
         """`processes` is how many there are in all; `only` starts just that one (the others run on other hosts)."""
         self._path = config
-        self._config: Config = load(config)
+        self._config: Config = load(config, files=True)
         self._processes = processes
         self._numbers = range(processes) if only is None else [only]
         self._drain = drain

@@ -7,16 +7,18 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
+from connectors.sinks.http.settings import HttpDestination
+from connectors.sinks.kafka.settings import KafkaDestination
 from connectors.sinks.place import Place
+from connectors.sinks.stdout import StdoutDestination
 from connectors.values import Between, Bytes
 
 CommitInterval = Annotated[timedelta, Between(timedelta(milliseconds=50), timedelta(days=1))]
 
 
 class Maintenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How Delta tables are kept in order while headrace runs.
-
-        maintenance: {every: 5m, cold_after: 10m, files: 8, keep: 7d}
+    """How Delta tables are kept in order while headrace runs, unless it is not `enabled`.
 
     `every` so often each table is looked at: a partition with at least `files` small files that no row has come to for
     `cold_after` is compacted into files of about `file_bytes`. Once a day, files that no version since `keep` ago has
@@ -39,8 +41,15 @@ class DeltaDestination(Place, frozen=True, forbid_unknown_fields=True, kw_only=T
         destinations:
           lake: {type: delta, uri: "s3://events/{stream}", partition_by: [date]}
 
-    Rows are committed together every `commit_interval` (default 1s for a path, 10s for S3), or sooner once
-    `commit_rows` or `commit_bytes` of them wait. Where it lies: see `Place`.
+    `uri` is a path or `s3://bucket/prefix`; `{stream}` in it is the stream's name. Rows are committed together every
+    `commit_interval` (default 1s for a path, 10s for S3), or sooner once `commit_rows` or `commit_bytes` of them wait.
+    The rows are partitioned by `partition_by`: `date` (of `timestamp`, UTC), `source`, both, or none. `maintenance` says
+    how small files become large ones.
+
+    `endpoint` is another store that speaks S3, in `region`. Where `access_key_id`, `secret_access_key` and
+    `session_token` are left out they come from the environment or the machine's role, as AWS's own tools do it.
+    `allow_http` (default: whether `endpoint` is `http://`) lets events travel unencrypted; `virtual_hosted_style` asks
+    `https://bucket.host/…` in place of `https://host/bucket/…`.
     """
 
     maintenance: Maintenance = Maintenance()
@@ -62,11 +71,14 @@ class ParquetDestination(Place, frozen=True, forbid_unknown_fields=True, kw_only
 
         destinations:
           files: {type: parquet, uri: "s3://raw/{stream}", roll_age: 5m}
+        routes:
+          - {to: [files]}
 
     The rows of one date and one partition of the log become a file once there are `roll_rows` of them, or `roll_bytes`
     (in memory: a file is several times smaller), or once the oldest has waited `roll_age`; and early, but at most once a
-    `roll_age`, when nothing has come for `roll_idle`. All that waits together takes at most `buffer_bytes`. Where it
-    lies: see `Place`.
+    `roll_age`, when nothing has come for `roll_idle`. All that waits together takes at most `buffer_bytes`. `uri` is a
+    path or `s3://bucket/prefix`, with `endpoint`, `region`, `access_key_id`, `secret_access_key`, `session_token`,
+    `allow_http` and `virtual_hosted_style` as for a Delta table.
     """
 
     roll_rows: Annotated[int, msgspec.Meta(ge=1, le=50_000_000)] = 1_000_000
@@ -76,4 +88,7 @@ class ParquetDestination(Place, frozen=True, forbid_unknown_fields=True, kw_only
     buffer_bytes: Bytes = 536_870_912
 
 
-Destination = DeltaDestination | ParquetDestination
+Pushed = ElasticsearchDestination | HttpDestination | KafkaDestination | StdoutDestination
+"""Destinations that events are sent to; the others are tables, at a `uri`."""
+
+Destination = DeltaDestination | ParquetDestination | Pushed

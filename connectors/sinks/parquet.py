@@ -81,9 +81,21 @@ class ParquetWriter:
         return min(held) if held else self._handed_over.get(partition)
 
     def reset(self) -> None:
-        """Forgets what is not in a file; how far the files are is read again."""
+        """See `Writer.reset`."""
         self._tables.clear()
+        if self._rejects is not None:
+            self._rejects.reset(self._name)
         self._handed_over.clear()
+
+    @property
+    def held_bytes(self) -> int:
+        """See `Writer.held_bytes`."""
+        return sum(table.bytes for table in list(self._tables.values()))
+
+    @property
+    def capacity(self) -> int:
+        """See `Writer.capacity`: past `buffer_bytes` the largest parts are written."""
+        return self._settings.buffer_bytes
 
     def _due(self, part: Part, now: float) -> bool:
         limits = self._settings

@@ -104,6 +104,11 @@ class ParquetTable:
             for key in [key for key, part in self._parts.items() if not part.rows][: len(self._parts) - _REMEMBERED]:
                 del self._parts[key]
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes wait. Any thread may ask."""
+        return sum(part.bytes for part in list(self._parts.values()))
+
     def waiting(self) -> list[Part]:
         """The parts that have rows without a file."""
         return [part for part in self._parts.values() if part.rows]

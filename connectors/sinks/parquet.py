@@ -90,7 +90,7 @@ class ParquetWriter:
     @property
     def held_bytes(self) -> int:
         """See `Writer.held_bytes`."""
-        return sum(table.bytes for table in list(self._tables.values()))
+        return sum(table.held_bytes for table in list(self._tables.values()))
 
     @property
     def capacity(self) -> int:

@@ -105,7 +105,7 @@ class ParquetTable:
                 del self._parts[key]
 
     @property
-    def bytes(self) -> int:
+    def held_bytes(self) -> int:
         """How many bytes wait. Any thread may ask."""
         return sum(part.bytes for part in list(self._parts.values()))
 

@@ -98,7 +98,7 @@ def _whole(example: str) -> str:
         else:
             raise ValueError(f"an example must begin with the key that it stands under: {part[:40]!r}")
     named = re.findall(r"^ {2}(\w+):", of_file, re.MULTILINE) if of_file.startswith("destinations:") else []
-    if named and "lake" not in named:  # where all events go by default
+    if named and "lake" not in named and "routes:" not in of_stream:  # where all events go by default
         of_stream += f"    routes: [{{to: [{', '.join(named)}]}}]\n"
     return f"{of_file}streams:\n{STREAM}{of_stream}"
 
@@ -177,7 +177,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-    if value is None or value is msgspec.NODEFAULT or value in ((), {}):
+    if value is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct) or value in ((), {}):
         return ""
     if isinstance(value, timedelta):
         return f"`{_duration(value)}`"

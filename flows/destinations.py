@@ -16,10 +16,11 @@ from connectors.sinks.http.endpoint import HttpEndpoint
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.endpoint import KafkaEndpoint
 from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.parquet import ParquetWriter
 from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination, Pushed
+from connectors.sinks.settings import DeltaDestination, ParquetDestination, Pushed
 from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
 from flows.config import Config, config_version
 from flows.rollups import table_of
@@ -49,7 +50,7 @@ def topic_of(config: Config) -> str:
 
 def _table_writer(
     name: str,
-    destination: DeltaDestination,
+    destination: DeltaDestination | ParquetDestination,
     log: Log,
     schemas: Mapping[str, str],
     rollups: Collection[str],
@@ -58,6 +59,10 @@ def _table_writer(
     match destination:
         case DeltaDestination():
             return DeltaWriter(destination, log.identity, name=name, rollups=rollups, schemas=schemas, rejects=rejects)
+        case ParquetDestination():
+            return ParquetWriter(
+                destination, log.identity, name=name, rollups=rollups, schemas=schemas, rejects=rejects
+            )
         case _:
             assert_never(destination)
 

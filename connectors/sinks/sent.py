@@ -37,7 +37,10 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Web(Sent, frozen=True, kw_only=True):
-    """How a server is spoken to over HTTP: `ca_file` and `verify` are for its certificate, `client_cert` and its key for ours."""
+    """How a server is spoken to over HTTP: each request has `timeout` to be answered.
+
+    `ca_file` and `verify` are for the server's certificate, `client_cert` and `client_key` for ours.
+    """
 
     ca_file: Path | None = None
     verify: bool = True

@@ -8,6 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
+from connectors.sinks.http.settings import HttpDestination
+from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.stdout import StdoutDestination
 from connectors.values import Between, Bytes, Secret
 
 CommitInterval = Annotated[timedelta, Between(timedelta(milliseconds=50), timedelta(days=1))]
@@ -80,4 +84,7 @@ class DeltaDestination(
         return self.endpoint.startswith("http://")
 
 
-Destination = DeltaDestination
+Pushed = ElasticsearchDestination | HttpDestination | KafkaDestination | StdoutDestination
+"""Destinations that events are sent to; the others are tables, at a `uri`."""
+
+Destination = DeltaDestination | Pushed

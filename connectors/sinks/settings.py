@@ -11,7 +11,9 @@ import msgspec
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 from connectors.sinks.stdout import StdoutDestination
+from connectors.sinks.syslog.settings import SyslogDestination
 from connectors.values import Between, Bytes, Secret
 
 CommitInterval = Annotated[timedelta, Between(timedelta(milliseconds=50), timedelta(days=1))]
@@ -84,7 +86,14 @@ class DeltaDestination(
         return self.endpoint.startswith("http://")
 
 
-Pushed = ElasticsearchDestination | HttpDestination | KafkaDestination | StdoutDestination
+Pushed = (
+    ElasticsearchDestination
+    | HttpDestination
+    | KafkaDestination
+    | SplunkHecDestination
+    | StdoutDestination
+    | SyslogDestination
+)
 """Destinations that events are sent to; the others are tables, at a `uri`."""
 
 Destination = DeltaDestination | Pushed

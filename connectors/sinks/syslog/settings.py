@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from connectors.sinks.phrase import phrase
+from connectors.sinks.sent import Concurrency, Rows, Sent, Timeout
 from connectors.values import Between, Bytes, Secret
 
 FACILITIES = (
@@ -25,7 +26,6 @@ SEVERITIES = {
 }
 """Names of the severities 0 to 7 (RFC 5424, table 2), and what loggers call them."""
 
-Timeout = Annotated[timedelta, Between(timedelta(milliseconds=100), timedelta(minutes=10))]
 Window = Annotated[timedelta, Between(timedelta(0), timedelta(hours=1))]
 
 _SD_NAME = re.compile(r"[!#-<>-\\^-~]{1,32}")
@@ -55,9 +55,7 @@ class Cef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
                 raise ValueError(f"extensions: {name[:60]!r} is no CEF key; use letters, digits, '_' and '.'")
 
 
-class SyslogDestination(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="syslog"
-):
+class SyslogDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="syslog"):
     """A syslog server: RFC 5424 messages over TCP (octet counting, RFC 6587) or TLS (RFC 5425), at least once.
 
         destinations:
@@ -70,7 +68,7 @@ class SyslogDestination(
     Syslog acknowledges nothing. Rows count as delivered once the server's TCP has all their bytes; those of the last
     `resend_within`, at most about `resend_bytes`, are kept and sent again when a connection breaks. `max_bytes` is the
     longest message the server takes whole, without its length before it (rsyslog: 8096 unless told otherwise, and what
-    is longer it cuts off); a longer one is a dead letter.
+    is longer it cuts off); a longer one is a dead letter. More connections than one (`concurrency`) lose the order.
     """
 
     address: Annotated[str, msgspec.Meta(min_length=1)]
@@ -81,7 +79,7 @@ class SyslogDestination(
     procid: str = "-"
     msgid: str = "{stream}"
     sd_id: str = "headrace@32473"
-    structured_data: dict[str, str] = {}
+    structured_data: dict[str, str] = msgspec.field(default_factory=dict)
     body: Literal["json", "cef", "message"] = "json"
     message: str = "{event.message}"
     cef: Cef = Cef()
@@ -96,8 +94,8 @@ class SyslogDestination(
     timeout: Timeout = timedelta(seconds=30)
     resend_bytes: Bytes = 8_388_608
     resend_within: Window = timedelta(seconds=30)
-    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 5_000
-    batch_bytes: Bytes = 4_194_304
+    batch_rows: Rows = 5_000
+    concurrency: Concurrency = 1
 
     def __post_init__(self) -> None:
         self._check_address()

@@ -39,7 +39,10 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Web(Sent, frozen=True, kw_only=True):
-    """How a server is spoken to over HTTP: `ca_file` and `verify` are for its certificate, `client_cert` and its key for ours."""
+    """How a server is spoken to over HTTP.
+
+    `ca_file` and `verify` are for its certificate, `client_cert` and `client_key` are ours. An answer may take `timeout`.
+    """
 
     ca_file: Path | None = None
     verify: bool = True

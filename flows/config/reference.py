@@ -79,7 +79,13 @@ def prose_and_examples(of: Struct) -> tuple[str, tuple[str, ...]]:
             examples.append(_whole(textwrap.dedent(part)))
         else:
             prose.append(part)
+    prose += [inspect.cleandoc(base.__doc__) for base in _bases(of) if base.__doc__]
     return "\n\n".join(prose), tuple(examples)
+
+
+def _bases(of: Struct) -> list[Struct]:
+    """The structs whose settings this one has too."""
+    return [base for base in of.__mro__[1:] if issubclass(base, msgspec.Struct) and base is not msgspec.Struct]
 
 
 def _whole(example: str) -> str:

@@ -22,11 +22,14 @@ class SplunkHecDestination(
     """A Splunk HTTP Event Collector, or what takes events as it does: each event at least once.
 
         destinations:
+          lake: {type: delta, uri: "./data/lake/{stream}"}
           siem: {type: splunk_hec, url: "https://siem:8088", token: "${SPLUNK_TOKEN}", ack: true}
+        routes:
+          - {to: [siem, lake]}
 
-    The event goes as JSON; `time` is its timestamp. `host`, `source`, `sourcetype`, `index` and the indexed `fields` are
-    texts that may name fields: `{event.host}`; one that comes out empty is left to the collector. `fields` always has
-    `event_id` and `stream`.
+    `url` is the collector's, `token` its own. The event goes as JSON, gzipped unless `compress: false`; `time` is its
+    timestamp. `host`, `source`, `sourcetype`, `index` and the indexed `fields` are texts that may name fields:
+    `{event.host}`; one that comes out empty is left to the collector. `fields` always has `event_id` and `stream`.
 
     Without `ack` a row counts as delivered once the collector has taken it, which is into memory. With it (the token
     needs "indexer acknowledgement") it is once Splunk says that it is indexed; what is not within `ack_timeout` is sent

@@ -16,10 +16,11 @@ from connectors.sinks.http.endpoint import HttpEndpoint
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.endpoint import KafkaEndpoint
 from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.parquet import ParquetWriter
 from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination, Pushed
+from connectors.sinks.settings import DeltaDestination, ParquetDestination, Pushed
 from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
 from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
 from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
@@ -48,11 +49,17 @@ def topic_of(config: Config) -> str:
 
 
 def _table_writer(
-    name: str, destination: DeltaDestination, log: Log, schemas: Mapping[str, str], rejects: Rejects
+    name: str,
+    destination: DeltaDestination | ParquetDestination,
+    log: Log,
+    schemas: Mapping[str, str],
+    rejects: Rejects,
 ) -> Writer:
     match destination:
         case DeltaDestination():
             return DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
+        case ParquetDestination():
+            return ParquetWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
         case _:
             assert_never(destination)
 

@@ -39,9 +39,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Web(Sent, frozen=True, kw_only=True):
-    """How a server is spoken to over HTTP.
+    """How a server is spoken to over HTTP: each request has `timeout` to be answered.
 
-    `ca_file` and `verify` are for its certificate, `client_cert` and `client_key` are ours. An answer may take `timeout`.
+    `ca_file` and `verify` are for the server's certificate, `client_cert` and `client_key` for ours.
     """
 
     ca_file: Path | None = None

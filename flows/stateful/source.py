@@ -23,8 +23,7 @@ _log = structlog.get_logger()
 
 NAME = "streams"
 
-_IDLE = timedelta(milliseconds=20)
-_ASLEEP = timedelta(hours=1)
+_IDLE = timedelta(milliseconds=20)  # without lanes too: an epoch ends for all sources or for none
 _RETRY = 1.0  # seconds
 _HEARTBEAT = 0.1  # seconds between requests to commit, at the end
 _EPOCH_ROUNDS = 8  # handed on within one epoch: the engine's own queues have no bound
@@ -57,8 +56,7 @@ class _Partition(StatefulSourcePartition[tuple[str, Outcome], None]):
     def next_batch(self) -> list[tuple[str, Outcome]]:
         outcomes = [(part_name(o.partition), o) for lane in self._lanes if (o := lane.next()) is not None]
         busy = any(outcome.rows for _, outcome in outcomes)
-        pause = _IDLE if self._lanes else _ASLEEP
-        self._awake = None if busy else datetime.now(UTC) + pause
+        self._awake = None if busy else datetime.now(UTC) + _IDLE
         return outcomes
 
     def next_awake(self) -> datetime | None:

@@ -58,9 +58,10 @@ def by_columns(rollup: Rollup) -> dict[str, str]:
         return dict(rollup.by)
     paths = [_path(text) for text in rollup.by]
     last = [_plain(path[-1:]) for path in paths]
-    taken = {*ROW_COLUMNS, *rollup.aggregate}
+    taken = {*ROW_COLUMNS, *(name.lower() for name in rollup.aggregate)}
+    folded = [name.lower() for name in last]
     names = [
-        name if last.count(name) == 1 and name not in taken else _plain(path)
+        name if folded.count(name.lower()) == 1 and name.lower() not in taken else _plain(path)
         for name, path in zip(last, paths, strict=True)
     ]
     for name in names:

@@ -22,7 +22,7 @@ def check_windows(path: str, steps: list[Any], report: Report) -> None:
         at = f"{path}.steps[{index}].window"
         _check_aggregates(at, step.aggregate, report)
         name: Any = step.name
-        if name is not UNSET and (earlier := seen.setdefault(name, index)) != index:
+        if name is not UNSET and (earlier := seen.setdefault(name.lower(), index)) != index:
             what = f"steps[{earlier}] is a window called {name!r} too, whose fields this one would replace"
             report.add(f"{at}.name", what, "give each its own name")
 
@@ -41,7 +41,7 @@ def check_rollups(
         _check_to(at, rollup, destinations, report)
         if rollup.name is UNSET:
             continue
-        if (earlier := seen.setdefault(rollup.name, index)) != index:
+        if (earlier := seen.setdefault(rollup.name.lower(), index)) != index:
             what = f"rollups[{earlier}] is called {rollup.name!r} too"
             report.add(f"{at}.name", what, "give each its own name")
         table = table_of(stream, rollup)
@@ -60,13 +60,18 @@ def tables_of(stream: str, rollups: list[Any]) -> dict[str, list[str]]:
 def _check_aggregates(at: str, aggregates: Any, report: Report) -> None:
     if aggregates == {}:
         report.add(f"{at}.aggregate", "has no aggregate", "name one: `aggregate: {events: count(*)}`")
+    seen: dict[str, str] = {}
+    for name in {} if aggregates is UNSET else aggregates:
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            what = f"{name!r} and {other!r} differ only in case"
+            report.add(f"{at}.aggregate.{name}", what, "columns are the same whatever their case: choose another name")
 
 
 def _check_columns(at: str, rollup: Any, report: Report) -> None:
     if UNSET in (rollup.by, rollup.aggregate):
         return
     for name in rollup.aggregate:
-        if name in ROW_COLUMNS:
+        if name.lower() in ROW_COLUMNS:
             report.add(f"{at}.aggregate.{name}", f"every rollup has a column {name!r} already", "choose another name")
     expressions = list(rollup.by.values()) if isinstance(rollup.by, dict) else list(rollup.by)
     if any(text is UNSET for text in (*expressions, *rollup.aggregate.values())) or report.problems():
@@ -77,10 +82,12 @@ def _check_columns(at: str, rollup: Any, report: Report) -> None:
         what, _, remedy = str(exc).partition("; ")
         report.add(f"{at}.by", what, remedy or None)
         return
+    taken = {*ROW_COLUMNS, *(name.lower() for name in rollup.aggregate)}
     for name in names:
-        if name in ROW_COLUMNS or name in rollup.aggregate:
+        if name.lower() in taken:
             what = f"a column {name!r} is there already"
             report.add(f"{at}.by", what, "choose another name: `by: {name: expression}`")
+        taken.add(name.lower())
 
 
 def _check_to(at: str, rollup: Any, destinations: list[str] | None, report: Report) -> None:

@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 
 from connectors.telemetry import EVENTS_LATE
 from flows.columns import LATE, STREAM, Columns, Path, column, dotted
@@ -32,6 +33,8 @@ from flows.stateful.watermark import Watermark
 from flows.steps import Window
 from flows.steps.results import leaves
 from flows.steps.set import assign
+
+_log = structlog.get_logger()
 
 _FULL = 10_000  # events in a batch: there is a backlog
 _MOST = 100_000  # events that are ready and held for the sake of speed
@@ -109,6 +112,10 @@ class _Window:
     def _kept(self, columns: Columns) -> list[tuple[str, Value]]:
         """What is kept of an event: its key, as a text, and the slots."""
         key = compile_expression(self._step.key, columns)
+        if key.warning:
+            _log.warning(
+                "a window's key is NULL for every event of this shape", window=self._step.name, why=key.warning
+            )
         text = f"CAST({as_text(Value(key.sql, key.type)).sql} AS VARCHAR)"
         slots = zip(self._aggregates.names, self._aggregates.slots(columns), strict=True)
         return [("k", Value(text, "VARCHAR")), *slots]

@@ -327,6 +327,34 @@ def test_what_is_kept_stays_near_the_events_of_the_window_however_long_it_runs()
     assert written < 150 * 50 * 6
 
 
+def test_what_went_on_of_a_kept_chunk_does_not_go_on_again_after_a_crash() -> None:
+    operator = opened()
+    held: dict[str, pa.Table] = {}
+    operator.take(flat([event(0, id="a"), event(3, id="b")], KX))
+    keep(held, operator)
+    first = rows(operator.take(flat([event(LATENESS + 1, id="c")], KX)))
+    operator = reopened(held, operator, opened())
+    rest = rows([*operator.tick(START), *operator.finish()])
+    assert [[row["event_id"] for row in found] for found in (first, rest)] == [["a"], ["b", "c"]]
+    assert windows(rest) == [2, 3]
+
+
+@pytest.mark.parametrize("changes", [{"length": timedelta(hours=1)}, {"lateness": timedelta(hours=1)}])
+def test_many_small_batches_come_to_few_pieces(changes: dict[str, Any]) -> None:
+    """Whether the events are remembered or still wait; what is small is written again and again, but not with every batch."""
+    operator = opened(**changes)
+    held: dict[str, pa.Table] = {}
+    written = 0
+    for second in range(150):
+        operator.take(flat([event(second)], KX))
+        written += keep(held, operator)
+        assert len(held) < 30
+    assert written < 150 * 150 / 7
+    assert windows(rows(reopened(held, operator, opened(**changes)).finish()))[-1] == (
+        150 if "length" in changes else 8
+    )
+
+
 def test_what_is_changed_is_told_once() -> None:
     operator = opened()
     operator.take(flat([event(0)], KX))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -146,6 +147,23 @@ def test_a_server_that_stops_reading_is_an_error_and_not_a_delivery(rsyslog: Rsy
     large = rows_of(*[[event(n, pad="x" * 7_000) for n in range(100)] for _ in range(40)])
     with pytest.raises(Transient, match="sent again"):
         sending.send("payments", large)  # 28 MB: more than the kernels hold
+    rsyslog.signal(signal.SIGCONT)
+    sending.close()
+
+
+def test_what_only_our_own_kernel_holds_is_not_delivered(rsyslog: Rsyslog) -> None:
+    """Every byte is written, and the other host has not acknowledged them all: a killed sender would lose them."""
+    sending = connection(rsyslog, timeout=timedelta(milliseconds=500))
+    sending._wire._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    rsyslog.signal(signal.SIGSTOP)
+    filling = rows_of([event(n, pad="x" * 7_000) for n in range(100)])
+
+    def send_on() -> None:
+        for _ in range(40):
+            sending.send("payments", filling)
+
+    with pytest.raises(Transient, match="were not acknowledged"):
+        send_on()
     rsyslog.signal(signal.SIGCONT)
     sending.close()
 

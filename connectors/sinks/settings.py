@@ -11,7 +11,9 @@ from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.settings import KafkaDestination
 from connectors.sinks.place import Place
+from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 from connectors.sinks.stdout import StdoutDestination
+from connectors.sinks.syslog.settings import SyslogDestination
 from connectors.values import Between, Bytes
 
 CommitInterval = Annotated[timedelta, Between(timedelta(milliseconds=50), timedelta(days=1))]
@@ -88,7 +90,14 @@ class ParquetDestination(Place, frozen=True, forbid_unknown_fields=True, kw_only
     buffer_bytes: Bytes = 536_870_912
 
 
-Pushed = ElasticsearchDestination | HttpDestination | KafkaDestination | StdoutDestination
+Pushed = (
+    ElasticsearchDestination
+    | HttpDestination
+    | KafkaDestination
+    | SplunkHecDestination
+    | StdoutDestination
+    | SyslogDestination
+)
 """Destinations that events are sent to; the others are tables, at a `uri`."""
 
 Destination = DeltaDestination | ParquetDestination | Pushed

@@ -8,11 +8,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
+from deltalake import DeltaTable
 
 from flows.config import check
 from tests.cli.conftest import run
@@ -76,7 +80,7 @@ def test_the_data_is_what_the_generator_makes(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_example_is_in_the_list_of_examples() -> None:
     text = (EXAMPLES / "README.md").read_text()
-    assert len(NAMES) >= 3
+    assert len(NAMES) == 5
     for name in NAMES:
         assert f"]({name}/README.md)" in text
 
@@ -167,3 +171,47 @@ def test_each_mask_kind_is_shown() -> None:
     from flows.steps.mask.settings import MaskKind
 
     assert set(mask.values()) == set(get_args(MaskKind))
+
+
+def instant(line: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(line["timestamp"])
+
+
+def test_a_payment_has_its_user_s_velocity_and_thieves_are_told_of_once(worked: dict[str, Worked]) -> None:
+    example = worked["payments-fraud"]
+    sent = lines("payments-fraud", "payments.ndjson")
+    expected = {}
+    for line in sent:
+        near = [
+            Decimal(str(other["event"]["amount"]))
+            for other in sent
+            if other["event"]["user"] == line["event"]["user"]
+            and timedelta(0) <= instant(line) - instant(other) <= timedelta(minutes=5)
+        ]
+        expected[line["event"]["transaction"]] = (len(near), sum(near))
+    events = [row["event"] for row in example.rows("payments")]
+    assert {e["transaction"]: (e["velocity"]["txns"], e["velocity"]["total"]) for e in events} == expected
+    suspicious = [name for name, (count, _) in expected.items() if count > 10]
+    assert len(example.table("siem/payments")) == len(suspicious) > 5
+    assert len(example.table("alerts/payments")) == sum(count == 11 for count, _ in expected.values()) == 2
+    assert not any(line["event"]["card"] in str(example.table("siem/payments")) for line in sent)
+
+
+def test_a_mad_gauge_is_throttled_and_every_minute_counts_what_came(worked: dict[str, Worked]) -> None:
+    example = worked["iot-telemetry"]
+    sent = lines("iot-telemetry", "gauges.ndjson")
+    came = Counter((line["event"]["device"], instant(line).replace(second=0, microsecond=0)) for line in sent)
+    kept = Counter(row["event"]["device"] for row in example.rows("gauges"))
+    low = sum(line["event"]["battery"] < 62 and line["event"]["device"] == "gauge-3" for line in sent)
+    assert [kept[f"gauge-{number}"] for number in range(3)] == [36, 36, 36]
+    assert kept["gauge-3"] == 40 + low
+    files = DeltaTable(str(example.directory / "data/lake/gauges_per_minute")).file_uris()
+    with duckdb.connect() as engine:
+        query = "SELECT device, window_start, kept, readings FROM read_parquet($1)"
+        minutes = engine.execute("SET TimeZone = 'UTC'").execute(query, [files]).fetchall()
+    assert {(device, start) for device, start, _, _ in minutes} <= set(came)
+    assert sum(count for _, _, count, _ in minutes) == sum(kept.values())
+    assert sum(readings for *_, readings in minutes) == pytest.approx(len(sent))
+    for device, start, _, readings in minutes:
+        if device != "gauge-3":
+            assert readings == came[device, start]

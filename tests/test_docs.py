@@ -11,13 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from connectors.errors import HeadraceError
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
-from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.settings import DeltaDestination, Pushed
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
 from flows.lookups import Lookup
@@ -112,6 +113,7 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
             EmbeddedLogSettings,
             KafkaLogSettings,
             DeltaDestination,
+            *get_args(Pushed),
             Stream,
             StreamTest,
             Limits,

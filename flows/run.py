@@ -23,6 +23,7 @@ import structlog
 from connectors.errors import ConfigError, HeadraceError
 from connectors.sinks.stdout import EVENTS_FD
 from flows.config import Config, load
+from flows.upkeep import Rounds
 from flows.worker import EXIT_CONFIG
 
 _log = structlog.get_logger()
@@ -54,6 +55,8 @@ class Dataflow:
         # A SimpleQueue's put may interrupt its get in the same thread, as `stop` in a signal handler does.
         self._events: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
         self._workers: dict[int, _Worker] = {}
+        # One owner of the lake's maintenance: of several hosts the one with process 0.
+        self._rounds = Rounds(self._config, config) if 0 in self._numbers and not drain else None
 
     def stop(self) -> None:
         """Asks for a clean stop; safe in a signal handler and from any thread."""
@@ -69,6 +72,8 @@ class Dataflow:
         finally:
             for worker in self._workers.values():
                 worker.kill()
+            if self._rounds is not None:
+                self._rounds.stop()
             lock.close()
 
     def _watch(self) -> None:
@@ -99,6 +104,8 @@ class Dataflow:
                 return
             for worker in self._workers.values():
                 worker.start_again_when_due(allowed=deadline is None)
+            if self._rounds is not None and deadline is None:
+                self._rounds.tick()
 
     def _exited(self, number: int, *, stopping: bool) -> None:
         worker = self._workers[number]

@@ -18,7 +18,8 @@ import pytest
 
 from connectors.errors import HeadraceError
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
-from connectors.sinks.settings import DeltaDestination, Pushed
+from connectors.sinks.settings import DeltaDestination, Maintenance, ParquetDestination, Pushed
+from connectors.sinks.syslog.settings import Cef
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
 from flows.lookups import Lookup
@@ -113,7 +114,10 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
             EmbeddedLogSettings,
             KafkaLogSettings,
             DeltaDestination,
+            Maintenance,
+            ParquetDestination,
             *get_args(Pushed),
+            Cef,
             Stream,
             StreamTest,
             Limits,

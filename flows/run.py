@@ -14,12 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 import structlog
 
 from connectors.errors import ConfigError, HeadraceError
+from connectors.sinks.stdout import EVENTS_FD
 from flows.config import Config, load
 from flows.upkeep import Rounds
 from flows.worker import EXIT_CONFIG
@@ -139,6 +141,12 @@ class Dataflow:
         return lock
 
 
+@cache
+def _stdout() -> int:
+    """A second descriptor of this process's stdout: a child's own 1 is something else."""
+    return os.dup(1)
+
+
 class _Worker:
     """One child process and its restarts."""
 
@@ -153,7 +161,16 @@ class _Worker:
     def _start(self) -> subprocess.Popen[str]:
         self._started = time.monotonic()
         # A group of its own: a terminal's Ctrl-C is the supervisor's to hand on, once.
-        process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        # Its stdout speaks to us; events of the destination `stdout` go to ours, by a descriptor that it inherits.
+        events = _stdout()
+        process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            pass_fds=[events],
+            env=os.environ | {EVENTS_FD: str(events)},
+        )
         threading.Thread(target=self._listen, args=(process,), daemon=True).start()
         return process
 

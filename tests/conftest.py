@@ -15,6 +15,7 @@ from typing import TypeVar
 import pytest
 
 from tests.services.kafka import KafkaBroker
+from tests.services.opensearch import OpenSearch
 from tests.services.process import ServiceMissingError
 from tests.services.seaweedfs import SeaweedFS
 
@@ -59,6 +60,24 @@ def own_s3(tmp_path: Path) -> Iterator[SeaweedFS]:
     """An S3 server of the test's own, started, for it to kill and restart."""
     server = had(lambda: SeaweedFS(tmp_path / "s3"))
     server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearch]:
+    """A real OpenSearch node."""
+    server = had(lambda: OpenSearch(tmp_path_factory.mktemp("opensearch")))
+    server.start(seconds=120)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_opensearch(tmp_path: Path) -> Iterator[OpenSearch]:
+    """A node of the test's own, started, for it to kill and restart."""
+    server = had(lambda: OpenSearch(tmp_path / "opensearch"))
+    server.start(seconds=120)
     yield server
     server.kill()
 

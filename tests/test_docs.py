@@ -11,15 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from connectors.errors import HeadraceError
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
-from connectors.sinks.settings import DeltaDestination, Maintenance, ParquetDestination
-from connectors.sinks.splunk_hec import SplunkHecDestination
-from connectors.sinks.syslog import SyslogDestination
+from connectors.sinks.settings import DeltaDestination, Maintenance, ParquetDestination, Pushed
 from connectors.sinks.syslog.settings import Cef
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
@@ -117,8 +116,7 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
             DeltaDestination,
             Maintenance,
             ParquetDestination,
-            SplunkHecDestination,
-            SyslogDestination,
+            *get_args(Pushed),
             Cef,
             Stream,
             StreamTest,

@@ -16,6 +16,7 @@ from connectors.errors import ConfigError, Transient
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.documents import EVENT_ID, Documents
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
+from connectors.sinks.joined import joined
 from connectors.sinks.names import NameTemplate
 from connectors.sinks.web import PASSING, Answer, WebClient
 
@@ -73,7 +74,7 @@ class ElasticsearchConnection:
             made.column("document").combine_chunks(),
             "\n",
             "",
-        ).cast(pa.large_string())
+        )
         refusals: list[Refusal] = []
         left: list[int] = []
         reasons: list[str] = []
@@ -107,9 +108,8 @@ class ElasticsearchConnection:
         self._documents.close()
 
     def _post(self, actions: pa.Array) -> Answer:
-        together = pa.LargeListArray.from_arrays([0, len(actions)], actions)
-        body = pc.binary_join(together, "")[0].as_buffer()
-        return self._client.post(self._url, memoryview(body).tobytes(), {}, compress=self._compress)
+        body = bytes(joined(pa.chunked_array([actions])))
+        return self._client.post(self._url, body, {}, compress=self._compress)
 
 
 def _items(answer: Answer, count: int, where: str) -> list[_Item]:

@@ -1,16 +1,15 @@
-"""Rows into Kafka topics by one idempotent producer a process."""
+"""Rows into Kafka topics."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 from kafka.errors import (
-    InvalidTopicError,
     KafkaConfigurationError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -27,52 +26,48 @@ from connectors.sinks.kafka.settings import KafkaDestination
 from connectors.sinks.names import NameTemplate, check_path, field_text
 
 _NEVER = (MessageSizeTooLargeError, RecordListTooLargeError)
-_OURS = {"acks", "bootstrap_servers", "enable_idempotence", "key_serializer", "transactional_id", "value_serializer"}
 _RECORD_BYTES = 16_777_216  # the broker's own bound decides: what it refuses is a dead letter
 
 
 class KafkaEndpoint:
-    """A cluster (implements `Endpoint`). Its connections share a producer, which is safe for threads."""
+    """A cluster (implements `Endpoint`)."""
 
     def __init__(self, settings: KafkaDestination) -> None:
-        """Raises ConfigError for options that no producer has, or that headrace decides."""
-        for name in settings.options:
-            if name in _OURS or name not in KafkaProducer.DEFAULT_CONFIG:
-                what = "is headrace's to set" if name in _OURS else "is no option of a kafka-python producer"
-                raise ConfigError(f"destinations: kafka: options.{name} {what}", remedy="remove it")
         self._settings = settings
         self._lock = threading.Lock()
-        self._producer: KafkaProducer | None = None
         self._topics: set[str] = set()
         self.max_rows = settings.batch_rows
         self.max_bytes = settings.batch_bytes
 
     def connect(self) -> KafkaConnection:
-        """See `Endpoint.connect`."""
+        """See `Endpoint.connect`; the cluster is spoken to at the first `send`."""
         return KafkaConnection(self, self._settings)
 
-    def producer(self, topics: set[str]) -> KafkaProducer:
-        """The producer, and the topics made where they are missing. Raises Transient, ConfigError."""
+    def new_producer(self) -> KafkaProducer:
+        """A producer, connected. Raises Transient, ConfigError."""
+        try:
+            return KafkaProducer(**self._options(KafkaProducer))
+        except (KafkaError, OSError) as exc:
+            raise self.meant(exc) from exc
+
+    def make_missing(self, topics: set[str]) -> None:
+        """Sees to it that the topics are there. Raises Transient, ConfigError."""
         with self._lock:
+            if topics <= self._topics:
+                return
             try:
-                if not topics <= self._topics:
-                    self._make(topics - self._topics)
-                    self._topics |= topics
-                if self._producer is None:
-                    self._producer = KafkaProducer(**self._options(KafkaProducer))
+                self._make(topics - self._topics)
             except (KafkaError, OSError) as exc:
-                raise self._meant(exc) from exc
-            return self._producer
+                raise self.meant(exc) from exc
+            self._topics |= topics
 
-    def give_up(self, producer: KafkaProducer) -> None:
-        """Ends a producer that failed: what it has not delivered by now it never will, so nothing arrives out of turn."""
+    def forget_topics(self) -> None:
+        """Has the topics looked for anew: one may have been deleted."""
         with self._lock:
-            if self._producer is producer:
-                self._producer = None
-                self._topics.clear()
-        producer.close(timeout=0)
+            self._topics.clear()
 
-    def _meant(self, exc: BaseException) -> Transient | ConfigError:
+    def meant(self, exc: BaseException) -> Transient | ConfigError:
+        """What an error of kafka-python means; nothing of a record is in it."""
         servers = self._settings.bootstrap_servers
         where = servers if isinstance(servers, str) else ",".join(servers)
         if isinstance(exc, SaslAuthenticationFailedError | TopicAuthorizationFailedError | KafkaConfigurationError):
@@ -118,7 +113,10 @@ class KafkaEndpoint:
 
 
 class KafkaConnection:
-    """One thread's use of the producer (implements `Connection`)."""
+    """One idempotent producer (implements `Connection`).
+
+    A producer's error is an error of all that it has under way, so it serves one thread, and is not used again.
+    """
 
     def __init__(self, endpoint: KafkaEndpoint, settings: KafkaDestination) -> None:
         self._endpoint = endpoint
@@ -126,49 +124,88 @@ class KafkaConnection:
         self._topic = NameTemplate(settings.topic, "any")
         self._key = check_path("key", settings.key)
         self._documents = Documents()
+        self._producer: KafkaProducer | None = None
 
     def send(self, stream: str, rows: pa.Table) -> Sequence[Refusal]:
         """See `Connection.send`. Raises Unfinished where the cluster took only some."""
+        records = self._records(stream, rows)
+        self._endpoint.make_missing({record.topic for record in records})
+        refusals: list[Refusal] = []
+        parts = [list(range(len(records)))]
+        while parts:
+            part = parts.pop()
+            failed = self._deliver(records, part)
+            if not failed:
+                continue
+            self.close_producer()
+            error = next(iter(failed.values()))
+            if not any(isinstance(exc, _NEVER) for exc in failed.values()):
+                self._endpoint.forget_topics()
+                left = sorted([*failed, *(row for rest in parts for row in rest)])
+                raise Unfinished(self._endpoint.meant(error).what, left=left, refusals=refusals)
+            if len(part) == 1:
+                size = len(records[part[0]].value)
+                refusals.append(Refusal(part[0], f"{type(error).__name__}: an event of {size} bytes"))
+            else:  # what is too large takes others with it: it is found by halving
+                rows_left = sorted(failed)
+                middle = max(len(rows_left) // 2, 1)
+                parts += [half for half in (rows_left[middle:], rows_left[:middle]) if half]
+        return refusals
+
+    def close(self) -> None:
+        """See `Connection.close`."""
+        self.close_producer()
+        self._documents.close()
+
+    def close_producer(self) -> None:
+        """Ends the producer: what it has not delivered by now it never will, so nothing arrives out of turn."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=0)
+
+    def _records(self, stream: str, rows: pa.Table) -> list[_Record]:
         made = self._documents.of(stream, rows)
         topics = self._topic.of(stream, rows).to_pylist()
         ids = made.column(EVENT_ID).to_pylist()
         keys = ids if self._key == (EVENT_ID,) else field_text(rows, self._key).to_pylist()
-        producer = self._endpoint.producer(set(topics))
-        refusals: dict[int, str] = {}
+        return [
+            _Record(
+                topic,
+                None if key is None else key.encode(),
+                document.encode(),
+                [("event_id", event_id.encode()), ("stream", stream.encode())],
+            )
+            for topic, key, event_id, document in zip(
+                topics, keys, ids, made.column("document").to_pylist(), strict=True
+            )
+        ]
+
+    def _deliver(self, records: Sequence[_Record], part: Sequence[int]) -> dict[int, BaseException]:
+        """Sends the records at these places and waits for their acknowledgement; those that have none, and why."""
         failed: dict[int, BaseException] = {}
         promised = []
-        for row, (topic, key, event_id, document) in enumerate(
-            zip(topics, keys, ids, made.column("document").to_pylist(), strict=True)
-        ):
+        if self._producer is None:
+            self._producer = self._endpoint.new_producer()
+        for row in part:
+            record = records[row]
             try:
-                headers = [("event_id", event_id.encode()), ("stream", stream.encode())]
-                promised.append(
-                    (row, producer.send(topic, document.encode(), None if key is None else key.encode(), headers))
-                )
-            except _NEVER as exc:
-                refusals[row] = f"{type(exc).__name__}: a record of {len(document.encode())} bytes"
+                promise = self._producer.send(record.topic, record.value, record.key, record.headers)
+                promised.append((row, promise))
             except (KafkaError, OSError) as exc:
                 failed[row] = exc
-                break
-        producer.flush_nowait() if hasattr(producer, "flush_nowait") else None
+                if not isinstance(exc, _NEVER):
+                    failed |= dict.fromkeys([later for later in part if later > row], exc)
+                    break
         for row, promise in promised:
             try:
                 promise.get(timeout=self._patience)
-            except _NEVER as exc:
-                refusals[row] = f"{type(exc).__name__}: more than the topic's max.message.bytes"
-            except InvalidTopicError as exc:
-                refusals[row] = f"{type(exc).__name__}: {topics[row]}"
             except (KafkaError, OSError) as exc:
                 failed[row] = exc
-        refused = [Refusal(row, reason) for row, reason in sorted(refusals.items())]
-        if not failed:
-            return refused
-        self._endpoint.give_up(producer)
-        meant = self._endpoint._meant(failed[min(failed)])
-        taken = {row for row, _ in promised} - failed.keys()
-        left = [row for row in range(rows.num_rows) if row not in taken and row not in refusals]
-        raise Unfinished(meant.what, left=left, refusals=refused)
+        return failed
 
-    def close(self) -> None:
-        """See `Connection.close`; the producer is the endpoint's."""
-        self._documents.close()
+
+class _Record(NamedTuple):
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]

@@ -6,9 +6,14 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
+from kafka import KafkaProducer
 
 from connectors.sinks.names import check_path
 from connectors.sinks.sent import Sent, Timeout, check_name
+
+_OURS = frozenset(
+    {"acks", "bootstrap_servers", "enable_idempotence", "key_serializer", "transactional_id", "value_serializer"}
+)
 
 
 class KafkaDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="kafka"):
@@ -38,3 +43,10 @@ class KafkaDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("bootstrap_servers: is empty; write host:port")
         check_name("topic", self.topic, "any")
         check_path("key", self.key)
+        for name in self.options:
+            if name in _OURS:
+                raise ValueError(f"options: {name} is headrace's to set; remove it")
+            if name not in KafkaProducer.DEFAULT_CONFIG:
+                raise ValueError(
+                    f"options: {name[:60]!r} is no option of a kafka-python producer; see its documentation"
+                )

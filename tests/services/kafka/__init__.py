@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
@@ -12,7 +10,8 @@ from pathlib import Path
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from tests.services.process import ServerProcess, ServiceMissingError, cache_directory, free_ports
+from tests.services.maven import java, libraries
+from tests.services.process import ServerProcess, free_ports
 
 _POM = Path(__file__).with_name("pom.xml")
 _HEAP = ["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
@@ -22,7 +21,7 @@ class KafkaBroker(ServerProcess):
     """A broker with its data in `directory`; `bootstrap` is where clients reach it, also after a restart."""
 
     def __init__(self, directory: Path) -> None:
-        self._java = [_found("java"), *_HEAP, "-cp", f"{_libraries()}/*"]
+        self._java = [java(), *_HEAP, "-cp", f"{libraries('kafka', _POM)}/*"]
         directory.mkdir(parents=True, exist_ok=True)
         port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{port}"
@@ -46,38 +45,6 @@ class KafkaBroker(ServerProcess):
             return False
         finally:
             client.close()
-
-
-def _found(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        raise ServiceMissingError(
-            f"a Kafka broker needs `{program}` (Java 17 and Maven), or HEADRACE_TEST_KAFKA=host:port"
-        )
-    return path
-
-
-def _libraries() -> Path:
-    """The broker's jars, copied into the cache once; the name changes with the pom."""
-    version = uuid.uuid5(uuid.NAMESPACE_OID, _POM.read_text()).hex[:8]
-    target = cache_directory() / f"kafka-{version}"
-    if target.exists():
-        return target
-    maven = _found("mvn")
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with (cache_directory() / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
-        if not target.exists():
-            partial = target.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            command = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies"]
-            fetched = subprocess.run(
-                [*command, f"-DoutputDirectory={partial}"], capture_output=True, text=True, timeout=600, check=False
-            )
-            if fetched.returncode != 0:
-                raise ServiceMissingError(f"Maven could not fetch the Kafka broker: {fetched.stdout[-500:]}")
-            partial.rename(target)
-    return target
 
 
 def _properties(data: Path, port: int, controller: int) -> str:

@@ -16,6 +16,8 @@ from flows.config import Stream
 from flows.lookups import found_of
 from flows.output import rows_query
 from flows.shape import Shape, relation
+from flows.stateful.equivalent import equivalent
+from flows.steps import has_memory
 from flows.steps.layer import Layer
 from flows.trial.spacing import spaced
 from flows.trial.steps import name_of, rule_of
@@ -45,15 +47,24 @@ def explain(
     parts = [("parsed", "the events of a batch, a column a path", parsed)]
     below: Plan | Layer = compile_pipeline((), (), columns, default="out")
     parts.append((_SOURCE, "what the steps begin with", f"{below.before}parsed{below.after}"))
-    source, begun = _SOURCE, None
+    source, begun, start, drops = _SOURCE, None, 0, False
     for index, step in enumerate(stream.steps):
         about = f"steps[{index}] {name_of(step)}: {rule_of(step)}"
         label = f"step_{index}_{name_of(step)}"
+        if has_memory(step):
+            sql, columns = equivalent(step, below.columns, source, drops=drops)
+            parts.append((label, f"{about} (over all events; it has a memory, and runs beside the query)", sql))
+            below = compile_pipeline((), (), columns, default="out")
+            source = f"after_{index}"
+            parts.append((source, "what the steps after it begin with", f"{below.before}{label}{below.after}"))
+            begun, start, drops = None, index + 1, False
+            continue
         if learned is not None and index in learned:
             read = compile_stage(
                 stream.steps,
                 index,
                 columns,
+                start=start,
                 begun=begun,
                 types=stream.types,
                 mask_key=stream.mask_key,
@@ -67,18 +78,20 @@ def explain(
             (),
             columns,
             default="out",
+            start=start,
             begun=begun,
             types=stream.types,
             mask_key=stream.mask_key,
             lookups=lookups,
         )
         parts.append((label, about, _above(below, plan, source)))
-        below, source = plan, label
+        below, source, drops = plan, label, plan.drops
     whole = compile_pipeline(
         stream.steps,
         stream.routes,
         columns,
         default=default,
+        start=start,
         begun=begun,
         types=stream.types,
         mask_key=stream.mask_key,

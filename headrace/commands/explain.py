@@ -35,6 +35,7 @@ def explain(
     from flows.processor import open_pipeline_engine
     from flows.shape import Shape, learn, relation
     from flows.stages import Stages
+    from flows.steps import has_memory
     from flows.trial import explain as explained_of
     from flows.trial.lines import no_event
     from headrace.trying import default_destination, lines_to_try, quiet, stream_named
@@ -54,7 +55,8 @@ def explain(
                 column = pa.chunked_array([pa.array(texts, pa.string())])
                 shape = learn(shape, column, "\n".join(texts).encode(), engine, settings.types)
                 engine.register("batch", lines.table.filter(pa.array(good)))
-                stages = Stages(stream, settings, engine)
+                remembers = (index for index, step in enumerate(settings.steps) if has_memory(step))
+                stages = Stages(stream, settings, engine, stop=next(remembers, None))
                 stages.run(*relation(shape, stream, "batch"))
                 learned = stages.shapes
     found = explained_of(stream, settings, shape, default_destination(loaded), learned)

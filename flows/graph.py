@@ -24,6 +24,7 @@ from connectors.sinks.settings import DeltaDestination
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
+from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.stages import SET_ASIDE
 from flows.steps import Mask
@@ -81,6 +82,7 @@ class _Processing:
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
         self._version = config_version(config)
+        self._newcomers = Newcomers(config)
         self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
 
     def __call__(self, keyed: tuple[str, LogBatch]) -> tuple[str, Outcome]:
@@ -92,6 +94,7 @@ class _Processing:
         for part in batch.streams:
             name = self._names.get(part.stream)
             if name is None:  # taken when the configuration named it: it must not become invisible
+                self._newcomers.meet(part.stream)
                 reason = f"the configuration has no stream {part.stream} any more"
                 letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
                 rows.setdefault(dead_letters.NAME, []).append(letters)

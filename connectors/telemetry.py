@@ -29,6 +29,22 @@ EVENTS_LATE = Counter("headrace_events_late_total", "Events that came too late f
 PARSE_FAILURES = Counter(
     "headrace_parse_failures_total", "Events whose text a parse step could not read.", ["stream", "step"]
 )
+ROWS_SENT_AGAIN = Counter(
+    "headrace_rows_sent_again_total",
+    "Rows sent once more because a broken connection may have lost them: duplicates, if it had not.",
+    ["destination"],
+)
+ENRICHED = Counter(
+    "headrace_enriched_total", "Events that an enrich step looked up: `hit` or `miss`.", ["stream", "step", "result"]
+)
+LOOKUP_RELOADS = Counter(
+    "headrace_lookup_reloads_total", "Changed files of a lookup: `taken` or `refused`.", ["lookup", "result"]
+)
+LOOKUP_ROWS_IGNORED = Counter(
+    "headrace_lookup_rows_ignored_total",
+    "Rows of a lookup's file left out: `no_key`, `repeated_key`.",
+    ["lookup", "reason"],
+)
 REQUESTS = Counter(
     "headrace_requests_total",
     "Requests to a destination: ok, unfinished (rows are sent again), failed, rejected.",

@@ -14,10 +14,11 @@ from flows.columns import Columns, column, quoted
 from flows.expression import compile_expression
 from flows.routes import Route
 from flows.shape import Shape
-from flows.steps import Drop, Filter, Mask, Parse, Sample, Set, Step, Window
+from flows.steps import Drop, Enrich, Filter, Mask, Parse, Sample, Set, Step, Window
 from flows.steps.drop import compile_drop
+from flows.steps.enrich import Found, compile_enrich
 from flows.steps.filter import compile_filter
-from flows.steps.layer import DROP, Layer
+from flows.steps.layer import DROP, MARKS, Layer
 from flows.steps.mask import compile_mask
 from flows.steps.parse import place_parts, read_text
 from flows.steps.sample import compile_sample
@@ -33,8 +34,8 @@ class Plan(msgspec.Struct, frozen=True):
     `columns` are what the query gives of the event. Beside them are the `fate_columns`: `_drop` (SMALLINT, which step
     dropped the row; NULL: kept) when `drops`, and unless the `destinations` are the same for every row, `_to:<name>`
     (BOOLEAN) for each of them and `_unmatched`; all false or NULL in a dropped row. `warnings` say which expressions
-    are NULL for every event with these columns, and why. `failures` are BOOLEAN columns `_failed_<index>` that tell which
-    rows a `parse` could not read.
+    are NULL for every event with these columns, and why. `failures` are BOOLEAN columns that tell which rows a `parse`
+    could not read (`_failed_<index>`) and for which an `enrich` found nothing (`_missed_<index>`).
     """
 
     before: str
@@ -74,9 +75,10 @@ def compile_stage(
     begun: Begun | None = None,
     types: Mapping[str, str] | None = None,
     mask_key: str | None = None,
+    lookups: Mapping[str, Found] | None = None,
 ) -> Layer:
     """The query from the step at `start` up to and with the first half of the `parse` at `stop`."""
-    layer = _layer(steps[:stop], start, columns, begun, types or {}, mask_key)
+    layer = _layer(steps[:stop], start, columns, begun, types or {}, mask_key, lookups or {})
     step = steps[stop]
     assert isinstance(step, Parse)
     return read_text(step, stop, layer)
@@ -92,16 +94,18 @@ def compile_pipeline(
     begun: Begun | None = None,
     types: Mapping[str, str] | None = None,
     mask_key: str | None = None,
+    lookups: Mapping[str, Found] | None = None,
 ) -> Plan:
     """The query of a pipeline over a relation with a column `column(path)` for each path of `columns`.
 
     It begins with the step at `start`; of a pipeline that was `begun` it is the rest. `types` and `mask_key` are the
     stream's. An event that no route takes (one with `also` does not take it) goes to the `default` destination. What a
-    `mask` calls is on the connection once `flows.steps.mask.install_masks` had the same steps and key. The same arguments
+    `mask` calls is on the connection once `flows.steps.mask.install_masks` had the same steps and key, and what `enrich`
+    calls, the `lookups` by `Enrich.asks`, once `flows.lookups.Installed` gave them. The same arguments
     give the same plan. Raises InvalidExpression or ValueError for what a check of the configuration refuses.
     """
-    layer = _layer(steps, start, columns, begun, types or {}, mask_key)
-    failures = tuple(path[0] for path in layer.columns if path[0].startswith("_failed_"))
+    layer = _layer(steps, start, columns, begun, types or {}, mask_key, lookups or {})
+    failures = tuple(path[0] for path in layer.columns if path[0].startswith(MARKS))
     live = list(routes)
     for place, route in enumerate(routes):
         if route.when is None and not route.also:
@@ -127,6 +131,7 @@ def _layer(
     begun: Begun | None,
     types: Mapping[str, str],
     mask_key: str | None,
+    lookups: Mapping[str, Found],
 ) -> Layer:
     layer = Layer(dict(columns))
     if begun is None:
@@ -137,12 +142,17 @@ def _layer(
         assert isinstance(step, Parse)
         layer = place_parts(step, begun.step, layer, begun.shape, types)
     for index in range(start if begun is None else begun.step + 1, len(steps)):
-        layer = _compile_step(steps, index, layer, types, mask_key)
+        layer = _compile_step(steps, index, layer, types, mask_key, lookups)
     return layer
 
 
 def _compile_step(
-    steps: Sequence[Step], index: int, layer: Layer, types: Mapping[str, str], mask_key: str | None
+    steps: Sequence[Step],
+    index: int,
+    layer: Layer,
+    types: Mapping[str, str],
+    mask_key: str | None,
+    lookups: Mapping[str, Found],
 ) -> Layer:
     step = steps[index]
     match step:
@@ -159,6 +169,8 @@ def _compile_step(
         case Sample():
             stage = sum(isinstance(earlier, Sample) for earlier in steps[:index])
             return compile_sample(step, index, stage, layer)
+        case Enrich():
+            return compile_enrich(step, index, layer, lookups)
         case Window():
             raise ValueError(f"steps[{index}]: a step with a memory is no part of a query; flows.stateful runs it")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.telemetry import EVENTS_DROPPED, EVENTS_UNMATCHED, PARSE_FAILURES
+from connectors.telemetry import ENRICHED, EVENTS_DROPPED, EVENTS_UNMATCHED, PARSE_FAILURES
 from flows.compile import UNMATCHED, Plan
 from flows.config import Stream
 from flows.steps import Parse
@@ -25,8 +25,14 @@ class Fates:
     def kept(self, rows: pa.Table, plan: Plan) -> pa.Table:
         """The rows that no step dropped, without the columns that told it."""
         for failure in plan.failures:
-            failed = pc.sum(rows.column(failure)).as_py() or 0
-            PARSE_FAILURES.labels(self._name, f"steps[{failure.rpartition('_')[2]}]").inc(failed)
+            step = f"steps[{failure.rpartition('_')[2]}]"
+            told = rows.column(failure)
+            failed = pc.sum(told).as_py() or 0
+            if failure.startswith("_missed_"):
+                ENRICHED.labels(self._name, step, "miss").inc(failed)
+                ENRICHED.labels(self._name, step, "hit").inc(len(told) - told.null_count - failed)
+            else:
+                PARSE_FAILURES.labels(self._name, step).inc(failed)
         rows = rows.drop_columns(list(plan.failures))
         if plan.drops:
             self._count_drops(rows.column("_drop"))

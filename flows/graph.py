@@ -24,6 +24,7 @@ from connectors.sinks.settings import DeltaDestination
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
+from flows.lookups import watch
 from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.stages import SET_ASIDE
@@ -83,6 +84,7 @@ class _Processing:
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
         self._version = config_version(config)
         self._newcomers = Newcomers(config)
+        self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
         self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
 
     def __call__(self, keyed: tuple[str, LogBatch]) -> tuple[str, Outcome]:

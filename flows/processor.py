@@ -112,6 +112,7 @@ class StreamProcessor:
                 begun=staging.begun,
                 types=self._stream.types,
                 mask_key=self._stream.mask_key,
+                lookups=staging.lookups,
             )
             for warning in plan.warnings:
                 _log.warning("an expression is NULL for every event of this shape", stream=self._name, why=warning)

@@ -54,9 +54,9 @@ class Dataflow:
         `fall_back` has the text to start with where the file is wrong: this dataflow is one that is started again.
         """
         self._path = config
-        self._accepted = accept_again(config, fall_back)
+        self._accepted = accept_again(config, fall_back, files=True)
         self._before: Accepted | None = None  # what to go back to if the processes cannot start with what was accepted
-        self._watch_file = Watch(config, self._accepted)
+        self._watch_file = Watch(config, self._accepted, files=True)
         self._processes = processes
         self._numbers = range(processes) if only is None else [only]
         self._drain = drain

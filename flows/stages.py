@@ -8,6 +8,7 @@ found out there; the rest of the pipeline reads on from it. A pipeline without s
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import duckdb
 import msgspec
@@ -17,10 +18,12 @@ import pyarrow.compute as pc
 from flows.columns import EVENT_ID, OFFSET, Columns, column, literal
 from flows.compile import Begun, compile_pipeline, compile_stage
 from flows.config import Stream
+from flows.lookups import Installed
 from flows.output import rows_query
 from flows.shape import Shape, Unreadable, first_misfit, learn
 from flows.steps import Mask, Parse, Step
-from flows.steps.layer import DROP, Layer
+from flows.steps.enrich import Found
+from flows.steps.layer import DROP, MARKS, Layer
 from flows.steps.mask import install_masks
 from flows.steps.mask.settings import rules_of
 from flows.steps.parse import VALUE_PATH, failed, target
@@ -38,13 +41,15 @@ _COMPILED = 64
 class Staging(msgspec.Struct, frozen=True):
     """Where the rest of a pipeline begins: over `source` with its `columns`. `key` tells queries of it apart.
 
-    `letters` has `event_id, step, error, index, payload, _offset` of the events set aside; None where there are none.
+    `lookups` are what `enrich` steps find in this batch. `letters` has `event_id, step, error, index, payload, _offset`
+    of the events set aside; None where there are none.
     """
 
     source: str
     columns: Columns
     key: str
     begun: Begun | None = None
+    lookups: Mapping[str, Found] = {}
     letters: pa.Table | None = None
 
 
@@ -64,13 +69,15 @@ class Stages:
         self._stops = [index for index in range(len(stream.steps))[start:stop] if _stops_at(stream.steps[index])]
         self._shapes = {index: Shape() for index in self._stops}
         self._compiled: OrderedDict[tuple[int, str], Layer] = OrderedDict()
+        self._lookups = Installed(engine, stream.steps[start:stop], stream.lookups)
         install_masks(engine, stream.steps, stream.mask_key)
         for index in self._stops:
             install_masks(engine, self._masks(index), stream.mask_key)
 
     def run(self, sql: str, columns: Columns) -> Staging:
         """Runs every part before the last over the rows of the query `sql`."""
-        staging = Staging(f"({sql})", columns, sql)
+        lookups = self._lookups.take()
+        staging = Staging(f"({sql})", columns, f"{sql}\n{self._lookups.key}", lookups=lookups)
         letters: list[pa.Table] = []
         for stop in self._stops:
             layer = self._layer(stop, staging)
@@ -84,7 +91,7 @@ class Stages:
                 letters += self._letters(stop, step, table, layer)
             shape = self._shapes[stop]
             key = f"{staging.key}\n{stop} {msgspec.json.encode(shape).decode()}"
-            staging = Staging(table, layer.columns, key, Begun(stop, shape, layer.drops))
+            staging = Staging(table, layer.columns, key, Begun(stop, shape, layer.drops), lookups)
         together = pa.concat_tables(letters).sort_by("_offset") if letters else None
         return msgspec.structs.replace(staging, letters=together)
 
@@ -112,6 +119,7 @@ class Stages:
                 begun=staging.begun,
                 types=self._stream.types,
                 mask_key=self._stream.mask_key,
+                lookups=staging.lookups,
             )
             self._compiled[stop, staging.key] = layer
             if len(self._compiled) > _COMPILED:
@@ -158,7 +166,7 @@ class Stages:
         if not self._engine.execute(f"SELECT count(*) FROM {table} WHERE {kept}").fetchall()[0][0]:
             return []
         columns = {
-            path: kind for path, kind in layer.columns.items() if path != VALUE_PATH and "_failed_" not in path[0]
+            path: kind for path, kind in layer.columns.items() if path != VALUE_PATH and not path[0].startswith(MARKS)
         }
         plan = compile_pipeline(self._masks(stop), (), columns, mask_key=self._stream.mask_key)
         rows, _ = rows_query(plan.columns, plan.sql(f"(SELECT * FROM {table} WHERE {kept})"))

@@ -20,9 +20,10 @@ from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
 from connectors.sinks.settings import DeltaDestination
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
+from flows.lookups import Lookup
 from flows.rollups import Rollup
 from flows.routes import Route
-from flows.steps import Window
+from flows.steps import Enrich, Window
 from gateway.answers import STATUS
 from tests.cli.conftest import DEADLINE, Place, Up, environment, ndjson
 
@@ -117,6 +118,8 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
             Route,
             Rollup,
             Window,
+            Enrich,
+            Lookup,
         )
         for field in msgspec.structs.fields(struct)
     ],

@@ -15,7 +15,7 @@ from flows.config.rules import routed_to
 from flows.config.settings import DEFAULT_DESTINATION, Stream, StreamTest
 from flows.expression.names import fields_read, never_true
 from flows.rollups import Rollup
-from flows.steps import Drop, Filter, Sample, Set, Step, Window
+from flows.steps import Drop, Enrich, Filter, Sample, Set, Step, Window
 
 
 def check_foresight(grammar: Any, report: Report) -> None:
@@ -50,6 +50,8 @@ def step_expressions(step: Step) -> list[tuple[str, str]]:
         found |= {"sample.per.key": step.per.key} if step.per else {}
         found |= {"sample.dynamic.key": step.dynamic.key} if step.dynamic else {}
         return [(path, text) for path, text in found.items() if text is not None]
+    if isinstance(step, Enrich):
+        return [("enrich.on", step.on)]
     if isinstance(step, Window):
         aggregates = [(f"window.aggregate.{name}", text) for name, text in step.aggregate.items()]
         return [("window.key", step.key), *aggregates]

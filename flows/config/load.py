@@ -17,6 +17,7 @@ from flows.config import document
 from flows.config.decode import Decoder
 from flows.config.foresight import check_foresight
 from flows.config.leaf import Surroundings
+from flows.config.lookups import check_lookups
 from flows.config.nodes import Mark
 from flows.config.paths import field_path
 from flows.config.problems import InvalidConfig, Problem, errors
@@ -25,18 +26,23 @@ from flows.config.rules import check_rules
 from flows.config.samples import Samples, check_samples
 from flows.config.settings import DEFAULT_DESTINATION, Config, Grammar, Stream
 from flows.config.sqltypes import leaves
+from flows.steps import Enrich
 
 Places = Callable[[str], tuple[int, int]]
 
 
-def load(path: str | Path, environment: Mapping[str, str] | None = None, *, text: bytes | None = None) -> Config:
+def load(
+    path: str | Path, environment: Mapping[str, str] | None = None, *, text: bytes | None = None, files: bool = False
+) -> Config:
     """The configuration in the file `path`; `environment` (default: the process's) is what `${NAME}` is read from.
 
-    With `text` the file is not read: it stands for what the file held at some time.
+    With `text` the file is not read: it stands for what the file held at some time. With `files` those that it names must
+    be there and be what it says, as `check` wants them; a process that is started again while one is being replaced does
+    not ask.
 
     Raises InvalidConfig with every problem, ConfigError where the file cannot be read at all.
     """
-    return load_placed(path, environment, text=text)[0]
+    return load_placed(path, environment, text=text, files=files)[0]
 
 
 def check(
@@ -49,15 +55,16 @@ def check(
     Raises ConfigError where the file cannot be read at all.
     """
     report = Report(str(path))
-    return _read(Path(path), os.environ if environment is None else environment, report, samples)[1]
+    return _read(Path(path), os.environ if environment is None else environment, report, samples, files=True)[1]
 
 
 def load_placed(
-    path: str | Path, environment: Mapping[str, str] | None = None, *, text: bytes | None = None
+    path: str | Path, environment: Mapping[str, str] | None = None, *, text: bytes | None = None, files: bool = False
 ) -> tuple[Config, Places]:
     """As `load`, and where in the file (line and column, from 1) a dotted path of it stands."""
     report = Report(str(path))
-    config, problems = _read(Path(path), os.environ if environment is None else environment, report, held=text)
+    known = os.environ if environment is None else environment
+    config, problems = _read(Path(path), known, report, text=text, files=files)
     if config is None:
         raise InvalidConfig(problems)
     return config, report.place_of
@@ -68,18 +75,21 @@ def _read(
     environment: Mapping[str, str],
     report: Report,
     samples: Samples | None = None,
-    held: bytes | None = None,
+    *,
+    text: bytes | None = None,
+    files: bool,
 ) -> tuple[Config | None, list[Problem]]:
-    text = _text(path, held)
-    if isinstance(text, UnicodeDecodeError):
-        before = text.object[: text.start]
-        mark = Mark(text.start, before.count(b"\n"), text.start - before.rfind(b"\n") - 1)
+    held = _text(path, text)
+    if isinstance(held, UnicodeDecodeError):
+        before = held.object[: held.start]
+        mark = Mark(held.start, before.count(b"\n"), held.start - before.rfind(b"\n") - 1)
         report.add("", "a byte that is not UTF-8", "save the file as UTF-8", mark=mark)
         return None, report.problems()
-    grammar = _grammar(text, path, report, environment)
+    grammar = _grammar(held, path, report, environment)
     if not isinstance(grammar, Grammar):
         return None, report.problems()
     check_rules(grammar, report)
+    check_lookups(grammar, report, files=files)
     if not errors(report.problems()):
         check_foresight(grammar, report)
         check_samples(grammar, samples or {}, report)
@@ -131,7 +141,7 @@ def _config(grammar: Grammar, path: Path) -> Config:
     destinations = {name: _placed(destination, file.parent) for name, destination in grammar.destinations.items()}
     if not destinations:
         destinations = {DEFAULT_DESTINATION: DeltaDestination(uri=f"{data}/lake/{{stream}}")}
-    streams = {name: _whole(stream, grammar.mask_key) for name, stream in grammar.streams.items()}
+    streams = {name: _whole(stream, grammar) for name, stream in grammar.streams.items()}
     return Config(log=log, data=data, destinations=destinations, streams=streams, file=file)
 
 
@@ -144,8 +154,10 @@ def _placed(destination: Destination, base: Path) -> Destination:
     return msgspec.structs.replace(destination, uri=uri)
 
 
-def _whole(stream: Stream, mask_key: Secret | None) -> Stream:
-    """The stream with the file's `mask_key` where it has none, and `types` by leaf: a STRUCT stands for its fields'."""
+def _whole(stream: Stream, grammar: Grammar) -> Stream:
+    """The stream with what it uses of the file, and `types` by leaf: a STRUCT stands for its fields'."""
     by_leaf = [leaves(field_path(path), text) for path, text in stream.types.items()]
     types = {leaf: text for types in by_leaf for leaf, text in types.items()}
-    return msgspec.structs.replace(stream, types=types, mask_key=stream.mask_key or mask_key)
+    known = {**grammar.lookups, **stream.lookups}
+    named = {step.lookup: known[step.lookup] for step in stream.steps if isinstance(step, Enrich)}
+    return msgspec.structs.replace(stream, types=types, mask_key=stream.mask_key or grammar.mask_key, lookups=named)

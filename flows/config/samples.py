@@ -11,7 +11,7 @@ from flows.config.paths import field_path
 from flows.config.report import Report, did_you_mean
 from flows.config.settings import Stream
 from flows.expression.names import fields_read
-from flows.steps import Drop, Parse, Set, Step, Window
+from flows.steps import Drop, Enrich, Parse, Set, Step, Window
 from flows.steps.parse import target
 
 Samples = Mapping[str, frozenset[Path]]
@@ -52,6 +52,8 @@ def _made(step: Step) -> list[Path]:
         return [target(step)]
     if isinstance(step, Set):
         return [field_path(text) for text in step.assignments]
+    if isinstance(step, Enrich):
+        return [field_path(step.into)]
     return [("event", step.name)] if isinstance(step, Window) else []
 
 

@@ -15,6 +15,7 @@ from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings, LogSe
 from connectors.sinks.settings import Destination
 from connectors.values import Between, Bytes, Kind, Secret
 from flows.kinds import Data, Expression, FieldPath
+from flows.lookups.settings import Lookup
 from flows.rollups import Rollup
 from flows.routes import Route
 from flows.steps import Drop, Dynamic, Filter, Mask, Per, Sample, Set, Step, Window
@@ -93,7 +94,7 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `types` gives leaf columns (dotted path) their DuckDB types; every other type is inferred. `routes` is empty where
     all events go to the destination `lake`; `tests` are what `headrace test` runs. A request repeated with its
     Idempotency-Key within `dedupe_window` is dropped. `mask_key` is what `mask`'s `hmac` is keyed by: the file's, unless
-    the stream has its own.
+    the stream has its own; so it is with the `lookups` that its `enrich` steps name.
     """
 
     id: StreamId
@@ -106,17 +107,20 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tests: tuple[StreamTest, ...] = ()
     dedupe_window: DedupeWindow = timedelta(hours=1)
     mask_key: Secret | None = None
+    lookups: dict[Name, Lookup] = {}
 
 
 class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a `headrace.yaml` says.
 
     Without `log` it is the embedded one in `<data>/log`; without `destinations` there is `lake`, a Delta table a stream
-    under `<data>/lake`. `mask_key` is that of the streams without their own. Relative paths are relative to the file's directory.
+    under `<data>/lake`. `lookups` and `mask_key` are those of the streams without their own.
+    Relative paths are relative to the file's directory.
     """
 
     log: Annotated[LogSettings, OneKey("log", LOGS)] | None = None
     data: Path = Path("data")
+    lookups: dict[Name, Lookup] = {}
     destinations: dict[Name, Destination] = {}
     streams: dict[Name, Stream]
     mask_key: Secret | None = None

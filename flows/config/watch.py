@@ -41,20 +41,26 @@ class Refused(msgspec.Struct, frozen=True):
     reason: str
 
 
-def accept(path: str | Path, text: bytes | None = None, environment: Mapping[str, str] | None = None) -> Accepted:
-    """The configuration of the file `path`, or of `text`, which it held before. Raises ConfigError."""
+def accept(
+    path: str | Path,
+    text: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    files: bool = False,
+) -> Accepted:
+    """The configuration of the file `path`, or of `text`, which it held before; `files` as for `load`. Raises ConfigError."""
     held = read_text(Path(path)) if text is None else text
-    config = load(path, environment, text=held)
+    config = load(path, environment, text=held, files=files)
     return Accepted(config, held, config_version(config))
 
 
-def accept_again(path: Path, fall_back: Path | None) -> Accepted:
+def accept_again(path: Path, fall_back: Path | None, *, files: bool = False) -> Accepted:
     """As `accept`; where the file is wrong, what `fall_back` has of it: for a process that is started again meanwhile.
 
     Raises ConfigError where that is not there either.
     """
     try:
-        return accept(path)
+        return accept(path, files=files)
     except ConfigError as exc:
         if fall_back is None or not fall_back.exists():
             raise
@@ -65,9 +71,10 @@ def accept_again(path: Path, fall_back: Path | None) -> Accepted:
 class Watch:
     """Looks for changes of the file that `current` is from. Belongs to one thread."""
 
-    def __init__(self, path: Path, current: Accepted) -> None:
+    def __init__(self, path: Path, current: Accepted, *, files: bool = False) -> None:
         self.current = current
         self._path = path
+        self._files = files
         self._seen: bytes | None = current.text
         self._signature: tuple[int, ...] | None = ()
         self._settled = False
@@ -99,7 +106,7 @@ class Watch:
             if text == self._seen:
                 return None
             self._seen = text
-            found = accept(self._path, text)
+            found = accept(self._path, text, files=self._files)
         except ConfigError as exc:
             return Refused(str(exc))
         kept = [name for name in ("log", "data") if getattr(found.config, name) != getattr(self.current.config, name)]

@@ -14,8 +14,8 @@ from flows.expression.syntax import Node
 from flows.expression.values import Value, as_text, derive, duck_type
 from flows.stateful.slots import NOTHING, condition_slot, number_slot, presence_slot, value_slot
 
-_ORDERED = {"first": "first_value", "last": "last_value"}
-_VALUES = frozenset({"min", "max", *_ORDERED})
+_ORDERED = frozenset({"first", "last"})
+_VALUES = _ORDERED | {"min", "max"}
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Result(msgspec.Struct, frozen=True):
 class Aggregates:
     """Aggregates by name. Each call among them is computed once, however often it is written.
 
-    A call has at most one slot: what it keeps of an event (`flows.stateful.slots`), NULL where its FILTER is not true.
+    A call keeps at most one slot of an event (`flows.stateful.slots`): NULL where its FILTER is not true. `count(*)` keeps none.
     """
 
     def __init__(self, expressions: Mapping[str, str]) -> None:
@@ -46,10 +46,17 @@ class Aggregates:
                     self.calls.append(call)
                 renamed[result(number)] = result(place)
             self._outer[name] = (_renamed(taken.outer, renamed), text)
+        self.names = [f"x{n}" for n, call in enumerate(self.calls) if call.argument or call.condition]
 
-    def slots(self, columns: Columns) -> list[Value | None]:
-        """What each call keeps of an event with these columns; None where it keeps nothing."""
-        return [_slot(call, columns) for call in self.calls]
+    def slots(self, columns: Columns) -> list[Value]:
+        """What is kept of an event with these columns: a slot for each of `names`."""
+        return [_slot(call, columns) for call in self.calls if call.argument or call.condition]
+
+    def computed(self, types: Sequence[str], order: str) -> list[tuple[str, str]]:
+        """Each call's SQL over slots of these types, and the type it gives (see `call_sql`)."""
+        kinds = dict(zip(self.names, types, strict=True))
+        named = [(call, f"x{n}") for n, call in enumerate(self.calls)]
+        return [call_sql(call, name, kinds.get(name, NOTHING), order) for call, name in named]
 
     def results(self, types: Sequence[str]) -> list[Result]:
         """The aggregates over columns `result(n)` of these types, one a call."""
@@ -70,18 +77,20 @@ def call_sql(call: Call, slot: str, kind: str, order: str) -> tuple[str, str]:
     if kind == NOTHING:
         return f"any_value({slot})", NOTHING
     if call.function in _ORDERED:
-        return f"{_ORDERED[call.function]}({slot} ORDER BY {order})", kind
+        return f"{call.function}({slot} ORDER BY {order})", kind
     fraction = f", {call.fraction}" if call.fraction else ""
     sql = f"{call.function}({slot}{fraction})"
     return sql, str(duck_type(sql, frozenset({(slot, kind)})))
 
 
-def _slot(call: Call, columns: Columns) -> Value | None:
-    condition = None if call.condition is None else condition_slot(_value(call.condition, columns, condition=True))
+def _slot(call: Call, columns: Columns) -> Value:
+    condition = Value("true", "BOOLEAN")
+    if call.condition is not None:
+        condition = condition_slot(_value(call.condition, columns, condition=True))
     if call.argument is None:
         return condition
     kept = _reading(call)(_value(call.argument, columns))
-    if condition is None or kept.kind == "null":
+    if call.condition is None or kept.kind == "null":
         return kept
     return derive(f"CASE WHEN {condition.sql} THEN {kept.sql} END", kept, condition, type=kept.type)
 

@@ -1,21 +1,75 @@
-"""Events of different columns put together, in the order of a number, without a leaf or a value lost."""
+"""Events between two steps: read for what is to be kept of them, and put together in an order, whatever their columns."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from flows.columns import Columns, Path, column, dotted
+from flows.columns import RECEIVED_AT, TIMESTAMP, Columns, Path, column, dotted
+from flows.expression.values import Value
 from flows.stateful.operator import Flat
+from flows.stateful.slots import held_type
+from flows.stateful.watermark import NEVER
+
+_COMPILED = 16
 
 
 def selection(columns: Columns) -> str:
     """The columns of a flat table in their own types, to select: Arrow lends JSON the type of a text."""
     return ", ".join(f"CAST({column(path)} AS {kind}) AS {column(path)}" for path, kind in columns.items())
+
+
+class registered:  # noqa: N801 -- used as a verb: `with registered(engine, name, table)`
+    """Makes an Arrow table a relation of the engine's for a while."""
+
+    def __init__(self, engine: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+        self._engine, self._name, self._table = engine, name, table
+
+    def __enter__(self) -> None:
+        self._engine.register(self._name, self._table)
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.unregister(self._name)
+
+
+def received(events: Flat) -> Any:
+    """When each event was received, in UTC microseconds (int64)."""
+    return events.table.column(dotted(RECEIVED_AT)).cast(pa.int64()).to_numpy()
+
+
+class Reader:
+    """Reads of events what is to be `kept`: by the events' columns, names and values over them. Belongs to one thread."""
+
+    def __init__(self, engine: duckdb.DuckDBPyConnection, kept: Callable[[Columns], list[tuple[str, Value]]]) -> None:
+        self._engine = engine
+        self._kept = kept
+        self._queries: OrderedDict[tuple[tuple[Path, str], ...], tuple[str, tuple[str, ...]]] = OrderedDict()
+
+    def read(self, events: Flat) -> tuple[pa.Table, tuple[str, ...], Any]:
+        """A table of what is kept of each event, its columns' types, and the events' times (int64, UTC microseconds)."""
+        shape = tuple(events.columns.items())
+        if shape not in self._queries:
+            self._queries[shape] = self._query(events.columns)
+            if len(self._queries) > _COMPILED:
+                self._queries.popitem(last=False)
+        query, types = self._queries[shape]
+        with registered(self._engine, "kept_events", events.table):
+            read = self._engine.sql(query).to_arrow_table()
+        times = np.clip(read.column("t").to_numpy(), NEVER // 2, -NEVER // 2)
+        return read.drop_columns("t"), types, times
+
+    def _query(self, columns: Columns) -> tuple[str, tuple[str, ...]]:
+        kept = self._kept(columns)
+        items = [f"CAST({value.sql} AS {held_type(value.type)}) AS {name}" for name, value in kept]
+        time = f"coalesce(epoch_us({column(TIMESTAMP)}), epoch_us({column(RECEIVED_AT)})) AS t"  # NULL is of no time
+        query = f"SELECT {', '.join([time, *items])} FROM (SELECT {selection(columns)} FROM kept_events)"
+        return query, tuple(value.type for _, value in kept)
 
 
 def ordered(parts: Sequence[Flat], numbers: Sequence[Any]) -> list[tuple[Flat, Any]]:

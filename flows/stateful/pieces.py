@@ -10,6 +10,7 @@ from flows.stateful.operator import Changes
 
 FAN = 8
 _SMALLEST = 512
+_MARKS = "marks"
 
 
 def due(sizes: Sequence[int]) -> int:
@@ -28,21 +29,31 @@ def due(sizes: Sequence[int]) -> int:
 
 
 class Saved:
-    """Which pieces have been handed over to be kept. What is under a name never changes, save for those of `always`."""
+    """Which pieces have been handed over to be kept: what is under a name never changes, but for the `marks`, a few numbers."""
 
     def __init__(self) -> None:
         self._names: frozenset[str] = frozenset()
+        self._marks: tuple[int, ...] = ()
 
-    def changes(self, live: Mapping[str, Callable[[], pa.Table]], always: Mapping[str, pa.Table]) -> Changes:
+    def changes(self, live: Mapping[str, Callable[[], pa.Table]], marks: tuple[int, ...]) -> Changes:
         """What differs from the last time: `live` are all pieces there are now, made when they are asked for."""
         put = {name: make() for name, make in live.items() if name not in self._names}
+        if marks != self._marks:
+            put[_MARKS] = pa.table({"mark": pa.array(marks, pa.int64())})
         gone = sorted(self._names - live.keys())
-        self._names = frozenset(live)
-        return Changes({**put, **always} if put or gone or always else {}, gone)
+        self._names, self._marks = frozenset(live), marks
+        return Changes(put, gone)
 
-    def restored(self, names: Sequence[str]) -> None:
-        """These are kept already."""
-        self._names = frozenset(names)
+    def restored(self, pieces: Mapping[str, pa.Table]) -> tuple[int, ...]:
+        """The marks that were kept; none where nothing was."""
+        self._names = frozenset(pieces) - {_MARKS}
+        self._marks = tuple(pieces[_MARKS].column("mark").to_pylist()) if _MARKS in pieces else ()
+        return self._marks
+
+
+def under(prefix: str, pieces: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """The pieces whose names begin so."""
+    return {name: table for name, table in pieces.items() if name.startswith(prefix)}
 
 
 def _size_class(rows: int) -> int:

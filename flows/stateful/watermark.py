@@ -52,6 +52,14 @@ class Watermark(msgspec.Struct):
         if self.newest != NEVER:
             self.value = max(self.value, self.newest + 1, self._end(self.newest) if self.every else NEVER)
 
+    def marks(self) -> tuple[int, int, int]:
+        """What there is to be remembered of it."""
+        return self.value, self.newest, self.received
+
+    def take_up(self, marks: tuple[int, int, int]) -> None:
+        """Goes on from these marks."""
+        self.value, self.newest, self.received = marks
+
     def _settled(self, newest: Any, now: Any) -> Any:
         past = newest + 1
         return np.maximum(past, np.minimum(now - self.lateness, self._end(newest))) if self.every else past

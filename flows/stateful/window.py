@@ -6,7 +6,6 @@ watermark makes the result exact: when an event is released, whatever its window
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,24 +15,23 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.telemetry import EVENTS_LATE
-from flows.columns import LATE, RECEIVED_AT, STREAM, TIMESTAMP, Columns, Path, column, dotted
+from flows.columns import LATE, STREAM, Columns, Path, column, dotted
 from flows.expression import compile_expression
 from flows.expression.aggregate import result
 from flows.expression.lower import resolve_names
 from flows.expression.values import Value, as_text
-from flows.stateful.aggregates import Aggregates, call_sql
-from flows.stateful.events import ordered, selection
+from flows.stateful.aggregates import Aggregates
+from flows.stateful.events import Reader, ordered, received, registered, selection
 from flows.stateful.history import History
 from flows.stateful.operator import Changes, Flat, Operator
 from flows.stateful.pending import Chunk, Pending
-from flows.stateful.pieces import Saved
-from flows.stateful.slots import NOTHING, held_type
-from flows.stateful.watermark import NEVER, Watermark
+from flows.stateful.pieces import Saved, under
+from flows.stateful.slots import NOTHING
+from flows.stateful.watermark import Watermark
 from flows.steps import Window
 from flows.steps.results import leaves
 from flows.steps.set import assign
 
-_COMPILED = 16
 _SEGMENTS = 8  # that the length of a window is cut into: so much more than needed is remembered
 _MARKS = "marks"
 
@@ -57,21 +55,18 @@ class _Window:
         self._engine = engine
         self._length = microseconds(step.length)
         self._aggregates = Aggregates(step.aggregate)
-        self._slots = [f"x{place}" for place in range(len(self._aggregates.calls))]
+        self._reader = Reader(engine, self._kept)
         self._watermark = Watermark(microseconds(step.lateness), microseconds(step.idle))
         self._pending = Pending()
-        self._history = History(engine, ["k", *self._slots], self._length // _SEGMENTS)
+        self._history = History(engine, ["k", *self._aggregates.names], self._length // _SEGMENTS)
         self._next = 0  # the number of the next event to go on, by which all that go on are in order
         self._saved = Saved()
-        self._marked: tuple[int, ...] = ()
-        self._queries: OrderedDict[tuple[tuple[Path, str], ...], tuple[str, tuple[str, ...]]] = OrderedDict()
 
     def take(self, events: Flat) -> list[Flat]:
         if not events.table.num_rows:
             return []
-        slots, types, times = self._read(events)
-        received = events.table.column(dotted(RECEIVED_AT)).cast(pa.int64()).to_numpy()
-        late = times < self._watermark.follow(times, received)
+        slots, types, times = self._reader.read(events)
+        late = times < self._watermark.follow(times, received(events))
         given = []
         if late.any():
             given = self._late(Flat(events.table.filter(pa.array(late)), events.columns))
@@ -97,48 +92,23 @@ class _Window:
         return []
 
     def changes(self) -> Changes:
-        marks = (self._watermark.value, self._watermark.newest, self._watermark.received, self._next)
-        always = {_MARKS: pa.table({"mark": pa.array(marks, pa.int64())})} if marks != self._marked else {}
-        self._marked = marks
-        return self._saved.changes({**self._pending.pieces(), **self._history.pieces()}, always)
+        live = {**self._pending.pieces(), **self._history.pieces()}
+        return self._saved.changes(live, (*self._watermark.marks(), self._next))
 
     def restore(self, pieces: Mapping[str, pa.Table]) -> None:
-        if _MARKS in pieces:
-            marks = self._marked = tuple(pieces[_MARKS].column("mark").to_pylist())
-            self._watermark.value, self._watermark.newest, self._watermark.received, self._next = marks
-        pending = {name: table for name, table in pieces.items() if name.startswith("pending/")}
-        history = {name: table for name, table in pieces.items() if name.startswith("history/")}
-        self._pending.restore(pending, self._watermark.value, self._read)
-        self._history.restore(history)
-        self._saved.restored([*pending, *history])
+        marks = self._saved.restored(pieces)
+        if marks:
+            self._watermark.take_up((marks[0], marks[1], marks[2]))
+            self._next = marks[3]
+        self._pending.restore(under("pending/", pieces), self._watermark.value, self._reader.read)
+        self._history.restore(under("history/", pieces))
 
-    def _read(self, events: Flat) -> tuple[pa.Table, tuple[str, ...], Any]:
-        """What is kept of each event (`k` and the slots), the slots' types, and the events' times."""
-        shape = tuple(events.columns.items())
-        if shape not in self._queries:
-            self._queries[shape] = self._reading(events.columns)
-            if len(self._queries) > _COMPILED:
-                self._queries.popitem(last=False)
-        query, types = self._queries[shape]
-        with _registered(self._engine, "window_events", events.table):
-            read = self._engine.sql(query).to_arrow_table()
-        times = np.clip(read.column("t").to_numpy(), NEVER // 2, -NEVER // 2)
-        return read.drop_columns("t"), types, times
-
-    def _reading(self, columns: Columns) -> tuple[str, tuple[str, ...]]:
+    def _kept(self, columns: Columns) -> list[tuple[str, Value]]:
+        """What is kept of an event: its key, as a text, and the slots."""
         key = compile_expression(self._step.key, columns)
-        kept = self._aggregates.slots(columns)
-        types = ("VARCHAR", *(NOTHING if one is None else one.type for one in kept))
-        texts = [
-            f"CAST({'NULL' if one is None else one.sql} AS {held_type(kind)}) AS {name}"
-            for one, kind, name in zip(kept, types[1:], self._slots, strict=True)
-        ]
-        items = [
-            f"coalesce(epoch_us({column(TIMESTAMP)}), epoch_us({column(RECEIVED_AT)})) AS t",
-            f"CAST({as_text(Value(key.sql, key.type)).sql} AS VARCHAR) AS k",
-            *texts,
-        ]
-        return f"SELECT {', '.join(items)} FROM (SELECT {selection(columns)} FROM window_events)", types
+        text = f"CAST({as_text(Value(key.sql, key.type)).sql} AS VARCHAR)"
+        slots = zip(self._aggregates.names, self._aggregates.slots(columns), strict=True)
+        return [("k", Value(text, "VARCHAR")), *slots]
 
     def _late(self, events: Flat) -> list[Flat]:
         """Late events go on without the aggregates, marked."""
@@ -183,7 +153,7 @@ class _Window:
             n = np.concatenate([numbers[place] for place in places])
             slots = pa.concat_tables([ready[place].slots for place in places])
             rows = slots.append_column("t", pa.array(at)).append_column("n", pa.array(n))
-            with _registered(self._engine, "window_released", rows):
+            with registered(self._engine, "window_released", rows):
                 query = "SELECT * FROM window_released ORDER BY n"
                 self._history.append(query, types, (int(at.min()), int(at.max())), (int(n.min()), int(n.max())))
         return numbers
@@ -192,10 +162,7 @@ class _Window:
         """The aggregates of the events numbered from `first` on, in their order, and what they are."""
         since = min(int(chunk.times[0]) for chunk in ready) - self._length
         rows, types = self._history.rows(since)
-        calls = [
-            call_sql(call, slot, kind, "n")
-            for call, slot, kind in zip(self._aggregates.calls, self._slots, types[1:], strict=True)
-        ]
+        calls = self._aggregates.computed(types[1:], "n")
         over = [f"{sql} OVER w AS {result(place)}" for place, (sql, _) in enumerate(calls)]
         items, fields = list[str](), list[Field]()
         for one in self._aggregates.results([kind for _, kind in calls]):
@@ -207,7 +174,7 @@ class _Window:
                 items.append(f"{sql} AS _window{len(items)}")
         keys = pa.concat_tables([chunk.slots.select(["k"]) for chunk in ready])
         frame = f"PARTITION BY k ORDER BY t RANGE BETWEEN {self._length} PRECEDING AND CURRENT ROW"
-        with _registered(self._engine, "window_keys", keys):
+        with registered(self._engine, "window_keys", keys):
             table = self._engine.sql(
                 f"SELECT {', '.join(items) or 'n'} FROM (SELECT n, {', '.join(over)} FROM ({rows}) h"
                 f" SEMI JOIN window_keys f ON h.k IS NOT DISTINCT FROM f.k WINDOW w AS ({frame}))"
@@ -232,22 +199,11 @@ class _Window:
         assigned = assign(events.columns, values)
         items = [f"{sql} AS {column(path)}" for path, (sql, _) in assigned.items()]
         carried = "".join(f", {name}" for _, name, kind in fields if kind != NOTHING)
-        with _registered(self._engine, "window_events", events.table):
+        with registered(self._engine, "window_events", events.table):
             table = self._engine.sql(
                 f"SELECT {', '.join(items)} FROM (SELECT {selection(events.columns)}{carried} FROM window_events)"
             ).to_arrow_table()
         return Flat(table, {path: kind for path, (_, kind) in assigned.items()})
-
-
-class _registered:  # noqa: N801 -- used as a verb
-    def __init__(self, engine: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-        self._engine, self._name = engine, name
-        engine.register(name, table)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.unregister(self._name)
 
 
 def _is_empty(table: pa.Table, name: str) -> bool:

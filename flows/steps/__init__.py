@@ -6,6 +6,7 @@ A step compiles to one layer of a query (see `flows.compile`); DuckDB merges the
 from __future__ import annotations
 
 from flows.steps.drop import Drop
+from flows.steps.enrich import Enrich
 from flows.steps.filter import Filter
 from flows.steps.mask import Mask
 from flows.steps.parse import Parse
@@ -13,9 +14,22 @@ from flows.steps.sample import Dynamic, Per, Sample
 from flows.steps.set import Set
 from flows.steps.window import Window
 
-__all__ = ["Drop", "Dynamic", "Filter", "Mask", "Parse", "Per", "Sample", "Set", "Step", "Window", "has_memory"]
+__all__ = [
+    "Drop",
+    "Dynamic",
+    "Enrich",
+    "Filter",
+    "Mask",
+    "Parse",
+    "Per",
+    "Sample",
+    "Set",
+    "Step",
+    "Window",
+    "has_memory",
+]
 
-Step = Parse | Filter | Set | Drop | Mask | Sample | Window
+Step = Parse | Filter | Set | Drop | Mask | Sample | Enrich | Window
 
 
 def has_memory(step: Step) -> bool:

@@ -9,6 +9,10 @@ from flows.columns import Columns, Path, column
 DROP = '"_drop"'
 """The column that says which step dropped a row: its index, NULL while the row is kept."""
 
+MARKS = ("_failed_", "_missed_")
+"""What begins the names of columns (BOOLEAN) that tell what became of a row at a step, its index behind: a `parse` could
+not read it, an `enrich` found nothing."""
+
 
 class Layer(msgspec.Struct, frozen=True):
     """`before` + a relation + `after` is a query of `columns`, and of `_drop` once a step `drops`."""

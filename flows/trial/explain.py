@@ -13,6 +13,7 @@ import msgspec
 from flows.columns import dotted
 from flows.compile import Begun, Plan, compile_pipeline, compile_stage
 from flows.config import Stream
+from flows.lookups import found_of
 from flows.output import rows_query
 from flows.shape import Shape, relation
 from flows.steps.layer import Layer
@@ -39,6 +40,7 @@ def explain(
 
     `learned` are the shapes of what `parse` steps found, by step (`flows.stages.Stages.shapes`).
     """
+    lookups = found_of(stream.steps, stream.lookups)
     parsed, columns = relation(shape, name, "batch")
     parts = [("parsed", "the events of a batch, a column a path", parsed)]
     below: Plan | Layer = compile_pipeline((), (), columns, default="out")
@@ -49,7 +51,13 @@ def explain(
         label = f"step_{index}_{name_of(step)}"
         if learned is not None and index in learned:
             read = compile_stage(
-                stream.steps, index, columns, begun=begun, types=stream.types, mask_key=stream.mask_key
+                stream.steps,
+                index,
+                columns,
+                begun=begun,
+                types=stream.types,
+                mask_key=stream.mask_key,
+                lookups=lookups,
             )
             parts.append((f"{label}_read", f"{about} (what is read)", _above(below, read, source)))
             below, source, columns = Layer(read.columns), f"{label}_read", read.columns
@@ -62,11 +70,19 @@ def explain(
             begun=begun,
             types=stream.types,
             mask_key=stream.mask_key,
+            lookups=lookups,
         )
         parts.append((label, about, _above(below, plan, source)))
         below, source = plan, label
     whole = compile_pipeline(
-        stream.steps, stream.routes, columns, default=default, begun=begun, types=stream.types, mask_key=stream.mask_key
+        stream.steps,
+        stream.routes,
+        columns,
+        default=default,
+        begun=begun,
+        types=stream.types,
+        mask_key=stream.mask_key,
+        lookups=lookups,
     )
     if whole.routed:
         parts.append(("routed", "routes: which destinations take the row", _above(below, whole, source)))

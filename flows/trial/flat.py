@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from flows.columns import Path, dotted
+from flows.steps.layer import MARKS
 from flows.trial.compare import plain
 
 _LEFT_OUT = ("event_id", "date", "_offset", "_drop", "_extra")
@@ -18,7 +19,8 @@ def flat(row: Mapping[str, Any], json: frozenset[Path]) -> dict[str, Any]:
     """The fields of a row (`flows.output`) that are not null; `json` are the paths whose values are JSON text."""
     found: dict[str, Any] = {}
     for name, value in row.items():
-        if name not in _LEFT_OUT and not name.startswith("_failed_") and not (name in _USUAL and value == _USUAL[name]):
+        usual = name in _USUAL and value == _USUAL[name]
+        if name not in _LEFT_OUT and not name.startswith(MARKS) and not usual:
             _flatten(plain(value), (name,), json, found)
     if row.get("_extra"):
         for name, value in msgspec.json.decode("{" + row["_extra"] + "}").items():

@@ -45,7 +45,7 @@ class Change(msgspec.Struct, frozen=True):
 class StepTrace(msgspec.Struct, frozen=True):
     """What a step did to an event: `kept` as it was, `changed`, `dropped` by `rule`, or set aside as a `dead_letter`.
 
-    `rule` is what the configuration says; `failed` tells that a text could not be read.
+    `rule` is what the configuration says; `failed` tells that a text could not be read, `missed` that a lookup had nothing.
     """
 
     step: int
@@ -54,6 +54,7 @@ class StepTrace(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     rule: str | None = None
     failed: bool = False
+    missed: bool = False
 
 
 class EventTrace(msgspec.Struct, frozen=True):
@@ -157,8 +158,9 @@ class Tracer:
         before, after = own[index], own[index + 1]
         paths = [p for p in dict.fromkeys((*before, *after)) if before.get(p) != after.get(p)]
         changes = tuple(Change(path, safe[index].get(path), safe[index + 1].get(path)) for path in paths)
-        failed = bool(fate.get(f"_failed_{index}"))
-        return StepTrace(index, name_of(step), "changed" if changes else "kept", changes, failed=failed)
+        failed, missed = (bool(fate.get(f"_{what}_{index}")) for what in ("failed", "missed"))
+        result = "changed" if changes else "kept"
+        return StepTrace(index, name_of(step), result, changes, failed=failed, missed=missed)
 
     def _drop(self, index: int | None) -> tuple[StepTrace, ...]:
         if index is None:
@@ -205,6 +207,7 @@ class Tracer:
             begun=staging.begun,
             types=stream.types,
             mask_key=stream.mask_key,
+            lookups=staging.lookups,
         )
         return plan, staging, stages
 

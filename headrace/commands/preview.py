@@ -105,7 +105,9 @@ def _print(traces: list[EventTrace], numbers: list[int]) -> None:
             if step.result == "dead_letter":
                 line(f"{head}: set aside by {step.rule} → dead_letters", "red")
                 continue
-            failed = " (its text could not be read)" if step.failed else ""
+            failed = (
+                " (its text could not be read)" if step.failed else " (the lookup has nothing)" if step.missed else ""
+            )
             line(f"{head}: {step.result}{failed}", "yellow" if step.changes or step.failed else "")
             for change in step.changes:
                 line(f"    {change.path}: {shown(change.before)} → {shown(change.after)}")

@@ -1,0 +1,90 @@
+"""What a configuration can say of a Splunk HTTP Event Collector."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+
+from connectors.sinks.phrase import phrase
+from connectors.values import Between, Bytes, Secret
+
+Timeout = Annotated[timedelta, Between(timedelta(milliseconds=100), timedelta(minutes=10))]
+AckTimeout = Annotated[timedelta, Between(timedelta(seconds=1), timedelta(hours=1))]
+
+
+class SplunkHecDestination(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="splunk_hec"
+):
+    """A Splunk HTTP Event Collector, or what takes events as it does: each event at least once.
+
+        destinations:
+          siem: {type: splunk_hec, url: "https://siem:8088", token: "${SPLUNK_TOKEN}", ack: true}
+
+    The event goes as JSON; `time` is its timestamp. `host`, `source`, `sourcetype`, `index` and the indexed `fields` are
+    texts that may name fields: `{event.host}`; one that comes out empty is left to the collector. `fields` always has
+    `event_id` and `stream`.
+
+    Without `ack` a row counts as delivered once the collector has taken it, which is into memory. With it (the token
+    needs "indexer acknowledgement") it is once Splunk says that it is indexed; what is not within `ack_timeout` is sent
+    again.
+    """
+
+    url: Annotated[str, msgspec.Meta(min_length=1)]
+    token: Secret
+    index: str | None = None
+    host: str | None = None
+    source: str = "{source}"
+    sourcetype: str = "_json"
+    fields: dict[str, str] = {}
+    ack: bool = False
+    ack_timeout: AckTimeout = timedelta(minutes=2)
+    compress: bool = True
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    verify: bool = True
+    timeout: Timeout = timedelta(seconds=30)
+    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 5_000
+    batch_bytes: Bytes = 1_000_000
+
+    def __post_init__(self) -> None:
+        self._check_url()
+        for name in ("index", "host", "source", "sourcetype"):
+            _checked(name, getattr(self, name) or "")
+        for name, text in self.fields.items():
+            _checked(f"fields.{name}", text)
+            if name in ("event_id", "stream"):
+                raise ValueError(f"fields: {name} is always there; take another name")
+        if not re.fullmatch(r"[!-~]+", self.token):
+            raise ValueError("token: empty, or with characters that no token has")
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key: there is no client_cert to go with it; give both or none")
+
+    @property
+    def base(self) -> str:
+        """The collector's address up to and without `/services/…`."""
+        return str.__str__(self.url).split("/services/collector")[0].rstrip("/")
+
+    def _check_url(self) -> None:
+        remedy = "write https://host:8088"
+        try:
+            parts = urlsplit(self.url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(f"url: its host or port cannot be read; {remedy}") from None
+        if parts.scheme not in ("http", "https") or not host:
+            raise ValueError(f"url: neither http:// nor https://; {remedy}")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(f"url: a query, a fragment or a user has no place in it; {remedy}")
+
+
+def _checked(name: str, text: str) -> None:
+    try:
+        phrase(text)
+    except ValueError as exc:
+        raise ValueError(f"{name}: {exc}") from None

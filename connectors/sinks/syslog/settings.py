@@ -1,0 +1,157 @@
+"""What a configuration can say of a syslog server."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from connectors.sinks.phrase import phrase
+from connectors.values import Between, Bytes, Secret
+
+FACILITIES = (
+    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
+    *("ntp", "audit", "alert", "clock", *(f"local{number}" for number in range(8))),
+)
+"""Names of the facilities 0 to 23 (RFC 5424, table 1)."""
+
+SEVERITIES = {
+    **{"emerg": 0, "emergency": 0, "panic": 0, "alert": 1, "crit": 2, "critical": 2, "fatal": 2, "err": 3, "error": 3},
+    **{"warning": 4, "warn": 4, "notice": 5, "info": 6, "informational": 6, "information": 6, "debug": 7, "trace": 7},
+}
+"""Names of the severities 0 to 7 (RFC 5424, table 2), and what loggers call them."""
+
+Timeout = Annotated[timedelta, Between(timedelta(milliseconds=100), timedelta(minutes=10))]
+Window = Annotated[timedelta, Between(timedelta(0), timedelta(hours=1))]
+
+_SD_NAME = re.compile(r"[!#-<>-\\^-~]{1,32}")
+_SD_ID = re.compile(r"[!#-<>-?A-\\^-~]{1,32}(@[0-9.]+)?")
+
+
+class Cef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The header of a CEF message, and its extension. Each is a text that may name fields: `{event.name}`.
+
+    Without `extensions` the event goes as JSON into `msg`. `rt` (the time) and `externalId` (the event's id) are always
+    there.
+    """
+
+    vendor: str = "headrace"
+    product: str = "headrace"
+    version: str = "1"
+    event_class: str = "{stream}"
+    name: str = "{source}"
+    severity: str = "5"
+    extensions: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for name in (*self.__struct_fields__[:-1], *self.extensions):
+            phrase(self.extensions[name] if name in self.extensions else getattr(self, name))
+        for name in self.extensions:
+            if not re.fullmatch(r"[A-Za-z0-9_.\[\]]{1,100}", name):
+                raise ValueError(f"extensions: {name[:60]!r} is no CEF key; use letters, digits, '_' and '.'")
+
+
+class SyslogDestination(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="syslog"
+):
+    """A syslog server: RFC 5424 messages over TCP (octet counting, RFC 6587) or TLS (RFC 5425), at least once.
+
+        destinations:
+          siem: {type: syslog, address: "tls://siem:6514", severity: "{event.level}"}
+
+    Texts may name fields, `{source}`, `{event.host}`; a facility or severity that the field has not, or that is none, is
+    `user` and `info`. `body` is the event as JSON, as CEF, or the text `message` (as JSON where that is empty). Each
+    message carries `event_id` and `stream` as structured data under `sd_id`, and what `structured_data` adds.
+
+    Syslog acknowledges nothing. Rows count as delivered once the server's TCP has all their bytes; those of the last
+    `resend_within`, at most about `resend_bytes`, are kept and sent again when a connection breaks. `max_bytes` is the
+    longest message the server takes whole, without its length before it (rsyslog: 8096 unless told otherwise, and what
+    is longer it cuts off); a longer one is a dead letter.
+    """
+
+    address: Annotated[str, msgspec.Meta(min_length=1)]
+    facility: str = "user"
+    severity: str = "info"
+    hostname: str | None = None
+    app_name: str = "{source}"
+    procid: str = "-"
+    msgid: str = "{stream}"
+    sd_id: str = "headrace@32473"
+    structured_data: dict[str, str] = {}
+    body: Literal["json", "cef", "message"] = "json"
+    message: str = "{event.message}"
+    cef: Cef = Cef()
+    bom: Literal["needed", "always", "never"] = "needed"
+    max_bytes: Bytes = 8096
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    client_key_password: Secret | None = None
+    server_name: str | None = None
+    verify: bool = True
+    timeout: Timeout = timedelta(seconds=30)
+    resend_bytes: Bytes = 8_388_608
+    resend_within: Window = timedelta(seconds=30)
+    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 5_000
+    batch_bytes: Bytes = 4_194_304
+
+    def __post_init__(self) -> None:
+        self._check_address()
+        for name in ("facility", "severity", "hostname", "app_name", "procid", "msgid", "message"):
+            _checked(name, getattr(self, name) or "")
+        for name, text in self.structured_data.items():
+            _checked(f"structured_data.{name}", text)
+            if not _SD_NAME.fullmatch(name) or name in ("event_id", "stream"):
+                raise ValueError(
+                    f"structured_data: {name[:60]!r} cannot be used; take another name of 1–32 ASCII letters"
+                )
+        if not _SD_ID.fullmatch(self.sd_id) or len(self.sd_id) > 32:
+            raise ValueError(f"sd_id: {self.sd_id[:60]!r} is none; write name@<private enterprise number>")
+        facility, severity = phrase(self.facility).constant, phrase(self.severity).constant
+        if facility is not None and facility not in (*FACILITIES, *map(str, range(24))):
+            raise ValueError(f"facility: unknown {facility[:60]!r}; one of {', '.join(FACILITIES)}")
+        if severity is not None and severity not in (*SEVERITIES, *map(str, range(8))):
+            raise ValueError(f"severity: unknown {severity[:60]!r}; one of {', '.join(SEVERITIES)}")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the server is spoken to over TLS."""
+        return self.address.startswith("tls://")
+
+    @property
+    def host(self) -> str:
+        """The server's name or IP address."""
+        return urlsplit(self.address).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The server's port: 6514 for TLS and 601 for TCP unless the address says so."""
+        return urlsplit(self.address).port or (6514 if self.is_tls else 601)
+
+    def _check_address(self) -> None:
+        remedy = "write tcp://host:port or tls://host:6514"
+        parts = urlsplit(self.address)
+        if parts.scheme not in ("tcp", "tls"):
+            raise ValueError(f"address: neither tcp:// nor tls://; {remedy}")
+        try:
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(f"address: its port is no number of 1–65535; {remedy}") from None
+        if not host or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(f"address: not a host and a port alone; {remedy}")
+        given = [n for n in ("ca_file", "client_cert", "client_key", "server_name") if getattr(self, n) is not None]
+        if given and not self.is_tls:
+            raise ValueError(f"{given[0]}: means nothing without TLS; write tls:// in the address, or remove it")
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key: there is no client_cert to go with it; give both or none")
+
+
+def _checked(name: str, text: str) -> None:
+    try:
+        phrase(text)
+    except ValueError as exc:
+        raise ValueError(f"{name}: {exc}") from None

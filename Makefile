@@ -37,6 +37,9 @@ bench: setup ## write 1,000,000 generated events to ./demo/bench.ndjson and say 
 	@mkdir -p demo
 	@$(BIN)/python -m headrace.generate --kind mixed -n 1000000 --seed 1 --timed >demo/bench.ndjson
 
+docs: setup ## make docs/steps.md and docs/destinations.md again, from the code
+	@$(BIN)/python -m flows.config.reference
+
 lock: setup ## compile requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
@@ -47,4 +50,4 @@ ci: ## everything a change must pass, in a clean clone as here
 clean: ## remove what can be made again (.venv and caches; your data stays)
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist
 
-.PHONY: help setup demo up test lint format types bench lock ci clean
+.PHONY: help setup demo up test lint format types bench docs lock ci clean

@@ -14,16 +14,14 @@ import pyarrow as pa
 from bytewax.dataflow import Dataflow
 
 from connectors.batch import LogBatch
-from connectors.log import KafkaLogSettings, Log, open_log
+from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
-from connectors.sinks.base import Outcome, Progress, Rows, Writer
-from connectors.sinks.delta import DeltaWriter
+from connectors.sinks.base import Outcome, Progress, Rows
 from connectors.sinks.operator import DestinationSink
-from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
+from flows.destinations import open_writers, topic_of
 from flows.lookups import watch
 from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
@@ -52,27 +50,10 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     flow = Dataflow(NAME)
     batches = op.input("log", flow, source)  # (partition, LogBatch): Arrow tables, a row an event
     outcomes = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
-    for name, writer in _writers(config, log).items():
+    for name, writer in open_writers(config, log).items():
         progress.register(writer)
         op.output(f"to_{name}", outcomes, DestinationSink(name, writer, partitions, log.partitions))
     return flow
-
-
-def _writers(config: Config, log: Log) -> dict[str, Writer]:
-    """The destinations by name, the dead letters among them."""
-    letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-    rejects = DeadLetters(letters, log.identity, _topic(config), config_version(config))
-    schemas = {stream: settings.schema for stream, settings in config.streams.items()}
-    writers: dict[str, Writer] = {
-        name: DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
-        for name, destination in config.destinations.items()
-    }
-    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
-    return writers
-
-
-def _topic(config: Config) -> str:
-    return config.log.topic if isinstance(config.log, KafkaLogSettings) else "events"
 
 
 class _Processing:
@@ -119,7 +100,7 @@ class _Processing:
             stage=stage,
             error=error,
             stream=stream,
-            topic=_topic(self._config),
+            topic=topic_of(self._config),
             partition=partition,
             config_version=self._version,
             payload=not self._masked(stream),
@@ -131,7 +112,7 @@ class _Processing:
             events,
             stage="parse",
             stream=stream,
-            topic=_topic(self._config),
+            topic=topic_of(self._config),
             partition=partition,
             config_version=self._version,
         )

@@ -17,7 +17,7 @@ import msgspec
 from connectors.errors import HeadraceError
 
 if TYPE_CHECKING:
-    from connectors.sinks.settings import Destination
+    from connectors.sinks.settings import Destination, Pushed
     from flows.config import Config
 
 _LITTLE_ROOM, _NO_ROOM = 5_000_000_000, 200_000_000  # bytes
@@ -140,8 +140,19 @@ def _tokens(config: Config) -> Finding:
     return Finding("tokens", "warn", "none in force: every request is refused", "headrace token create --stream NAME")
 
 
+def _endpoint(part: str, destination: Pushed, config: Config) -> Finding:
+    from flows.destinations import open_endpoint
+
+    open_endpoint(destination, config).connect().close()
+    return Finding(part, "ok", "its settings can be used; nothing was sent to it")
+
+
 def _destination(name: str, destination: Destination, config: Config) -> Finding:
+    from connectors.sinks.settings import Pushed
+
     part = f"destination {name}"
+    if isinstance(destination, Pushed):
+        return _endpoint(part, destination, config)
     if not destination.is_local:
         from connectors.sinks.probe import prove_conditional_put
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
+    from connectors.sinks.settings import DeltaDestination
     from flows.config import Config
 
 
@@ -86,7 +87,7 @@ def _open(config: Config, stream: str) -> DeltaTable:
     if stream not in config.streams:
         known = ", ".join(sorted(config.streams)) or "none"
         raise HeadraceError(f"there is no stream '{stream}' in {config.file}", remedy=f"its streams: {known}")
-    destination = config.destinations.get("lake") or next(iter(config.destinations.values()))
+    destination = _lake(config)
     uri = destination.table_uri(stream)
     try:
         return DeltaTable(uri, storage_options=destination.storage_options())
@@ -95,6 +96,18 @@ def _open(config: Config, stream: str) -> DeltaTable:
             f"nothing of the stream '{stream}' has landed yet ({uri})",
             remedy="send an event, and check that `headrace up` is running",
         ) from None
+
+
+def _lake(config: Config) -> DeltaDestination:
+    """The destination `lake`, or else the first that is a lake."""
+    from connectors.sinks.settings import DeltaDestination
+
+    for destination in (config.destinations.get("lake"), *config.destinations.values()):
+        if isinstance(destination, DeltaDestination):
+            return destination
+    raise HeadraceError(
+        f"no destination in {config.file} is a Delta table", remedy="add one: `lake: {type: delta, uri: …}`"
+    )
 
 
 def _plain(of: pa.DataType) -> pa.DataType:

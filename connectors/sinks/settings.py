@@ -8,6 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
+from connectors.sinks.http.settings import HttpDestination
+from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.stdout import StdoutDestination
 from connectors.values import Between, Bytes, Secret
 
 CommitInterval = Annotated[timedelta, Between(timedelta(milliseconds=50), timedelta(days=1))]
@@ -23,8 +27,12 @@ class DeltaDestination(
 
     `uri` is a path or `s3://bucket/prefix`; `{stream}` in it is the stream's name. Rows are committed together every
     `commit_interval` (default 1s for a path, 10s for S3), or sooner once `commit_rows` or `commit_bytes` of them wait.
-    Where S3's credentials are left out they come from the environment or the machine's role, as AWS's own tools do it.
-    `allow_http` (default: whether `endpoint` is `http://`) lets events travel unencrypted.
+    The rows are partitioned by `partition_by`: `date` (of `timestamp`, UTC), `source`, both, or none.
+
+    `endpoint` is another store that speaks S3, in `region`. Where `access_key_id`, `secret_access_key` and
+    `session_token` are left out they come from the environment or the machine's role, as AWS's own tools do it.
+    `allow_http` (default: whether `endpoint` is `http://`) lets events travel unencrypted; `virtual_hosted_style` asks
+    `https://bucket.host/…` in place of `https://host/bucket/…`.
     """
 
     uri: Annotated[str, msgspec.Meta(min_length=1)]
@@ -80,4 +88,7 @@ class DeltaDestination(
         return self.endpoint.startswith("http://")
 
 
-Destination = DeltaDestination
+Pushed = ElasticsearchDestination | HttpDestination | KafkaDestination | StdoutDestination
+"""Destinations that events are sent to; the others are tables, at a `uri`."""
+
+Destination = DeltaDestination | Pushed

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from connectors.sinks.settings import Destination
+from connectors.sinks.settings import DeltaDestination, Pushed
 from connectors.values import as_written
 from flows.config.report import Report
 
@@ -27,10 +27,13 @@ _S3_ONLY = (
 
 
 def check_destination(path: str, destination: Any, report: Report) -> None:
-    """Tells what is wrong with one destination's address and with the options that go with it."""
-    uri = destination.uri
-    if uri is UNSET:
+    """Tells what is wrong with one destination's address and with the options that go with it.
+
+    Of those that events are sent to, the struct itself does.
+    """
+    if isinstance(destination, Pushed) or destination.uri is UNSET:
         return
+    uri = destination.uri
     for name in _TEMPLATE.findall(uri):
         if name != "stream":
             remedy = "only {stream} does, for the stream's name"
@@ -65,7 +68,7 @@ def check_tables(routed: dict[str, list[str]], destinations: dict[str, Any], rep
     for stream, names in routed.items():
         for name in names:
             destination = destinations.get(name)
-            if destination is None or destination.uri is UNSET:
+            if destination is None or isinstance(destination, Pushed) or destination.uri is UNSET:
                 continue
             table = _table(destination, stream)
             other = taken.setdefault(table, (stream, name))
@@ -85,7 +88,7 @@ def check_tables(routed: dict[str, list[str]], destinations: dict[str, Any], rep
             report.add(f"destinations.{name}.uri", what, "give each destination a place of its own")
 
 
-def _table(destination: Destination, stream: str) -> str:
+def _table(destination: DeltaDestination, stream: str) -> str:
     uri = destination.table_uri(stream)
     if destination.is_local:
         return os.path.normpath(uri)

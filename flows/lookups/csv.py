@@ -12,6 +12,7 @@ import pyarrow.csv
 from flows.lookups.table import LookupFailed
 
 _DELIMITERS = ",;\t|"
+_HEADER = 1_000_000  # characters that the header is looked for in
 _INTEGER = "^(0|-?[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$"
 _EXACT = r"^-?([0-9]{1,15}|[0-9.]{3,16})$"  # at most 15 digits: a double keeps them
@@ -32,7 +33,7 @@ def read_csv(content: bytes, key: str) -> pa.Table:
         raise LookupFailed(f"line {line} has a byte that is not UTF-8", remedy="save it as UTF-8") from None
     if content.count(b'"') % 2:
         raise LookupFailed("a quote is opened and never closed", remedy="close it; a quote within quotes is doubled")
-    names, delimiter = read_header(text, key)
+    names, delimiter = read_header(text[:_HEADER], key)
     if not any(names):
         raise LookupFailed("it has no header", remedy="name the columns in its first line")
     seen: set[str] = set()

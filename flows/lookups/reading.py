@@ -122,7 +122,7 @@ def _keyed(connection: duckdb.DuckDBPyConnection, key: str) -> Read:
         f" (SELECT {key_text(sql, at[0].type)} AS k, rowid AS place FROM rows) WHERE k IS NOT NULL GROUP BY k ORDER BY h"
     ).to_arrow_table()
     total = int(_one(connection, "SELECT count(*) FROM rows"))
-    with_key = sum(kept.column("rows").to_numpy().tolist())
+    with_key = int(kept.column("rows").to_numpy().sum())
     alone = len(held) == 1
     leaves = [Leaf(leaf.path, leaf.type, leaf != at[0] or alone) for leaf, _ in held]
     stored = ", ".join(f"CAST({sql} AS {leaf.stored}) AS {quoted(f'c{n}')}" for n, (leaf, sql) in enumerate(held))

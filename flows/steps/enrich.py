@@ -26,8 +26,10 @@ class Enrich(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     what `default` has for them. Rows of an event are never added or taken away. A changed file is taken at a batch
     boundary, so an event that is read again after a crash may meet a newer one.
 
+        lookups:
+          teams: {file: teams.csv, key: source}
         steps:
-          - enrich: {lookup: teams, on: source, into: event.team}
+          - enrich: {lookup: teams, on: source, into: event.team, default: {name: nobody}}
     """
 
     lookup: str

@@ -17,6 +17,9 @@ def preview(
     stream: Annotated[str, typer.Argument(help="The stream, by name.")],
     file: Annotated[Path | None, typer.Option("--input", help="Events, one JSON object a line.")] = None,
     last: Annotated[int | None, typer.Option(min=1, max=10_000, help="The log's last N events of the stream.")] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Events and bytes each step takes away, and no more.")
+    ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -28,9 +31,11 @@ def preview(
     Example:
       headrace preview payments --input events.ndjson
       headrace preview payments --last 5 --json
+      headrace preview payments --last 10000 --summary
     """
     from flows.config import load
-    from flows.trial import Tracer
+    from flows.trial import Tracer, savings
+    from headrace.savings import print_savings, savings_rows
     from headrace.trying import default_destination, lines_to_try, one_of, quiet, stream_named
 
     one_of(file, last)
@@ -47,7 +52,13 @@ def preview(
             traces = tracer.trace(lines)
         finally:
             tracer.close()
-    if as_json:
+    if summary:
+        found = savings(traces)
+        if as_json:
+            print_json(savings_rows(found))
+        else:
+            print_savings(found)
+    elif as_json:
         print_json([_row(trace, numbers) for trace in traces])
     else:
         _print(traces, numbers)

@@ -19,6 +19,11 @@ class Mask(msgspec.Struct, frozen=True):
     the most names takes it, so `event.*: pii` beside `event.card: last4` leaves four digits of the card. `hmac` needs
     the `mask_key` of the stream or of the file. What `_rescued` gets is masked alike.
 
+    `redact` leaves `[redacted]`, `last4` the last four characters, `hash` the SHA-256, `hmac` a keyed one with the key's
+    id before it, `ip24` the address's network, `null` nothing. `pii` finds e-mail addresses, phone numbers, IP addresses,
+    IBANs, payment cards, US social security numbers, JWTs and cloud keys anywhere in a text.
+
+        mask_key: "${MASK_KEY}"
         steps:
           - mask: {event.card: last4, event.email: hmac, event.*: pii}
     """

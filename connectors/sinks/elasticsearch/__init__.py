@@ -1,0 +1,1 @@
+"""The destination `elasticsearch`: Elasticsearch, OpenSearch, and what speaks their bulk API."""

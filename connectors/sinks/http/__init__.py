@@ -1,0 +1,1 @@
+"""The destination `http`: any server that takes JSON by POST."""

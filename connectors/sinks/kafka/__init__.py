@@ -1,0 +1,1 @@
+"""The destination `kafka`: topics of a Kafka cluster."""

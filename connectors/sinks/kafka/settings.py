@@ -1,0 +1,39 @@
+"""What a configuration can say of a Kafka cluster that events are sent to."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from connectors.sinks.names import check_path
+from connectors.sinks.sent import Sent, Timeout, check_name
+
+
+class KafkaDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="kafka"):
+    """Topics of a Kafka cluster: each event at least once, a JSON record with the headers `event_id` and `stream`.
+
+        destinations:
+          topic: {type: kafka, bootstrap_servers: "broker:9092", topic: "clean.{stream}", key: event.user_id}
+
+    `topic` may hold `{stream}`, `{source}`, `{date}` and fields of the event; it begins with a text of its own, and is
+    created where it is missing, with the cluster's own defaults for what is left out of `partitions` and
+    `replication_factor`. `key` is the path of what becomes the record's key: records of one key keep their order.
+    `options` passes any kafka-python producer option (TLS, SASL, …).
+    """
+
+    bootstrap_servers: str | tuple[str, ...]
+    topic: Annotated[str, msgspec.Meta(min_length=1)] = "{stream}"
+    key: str = "event_id"
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    replication_factor: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    compression: Literal["none", "gzip", "lz4", "zstd", "snappy"] = "lz4"
+    timeout: Timeout = timedelta(seconds=30)
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.bootstrap_servers:
+            raise ValueError("bootstrap_servers: is empty; write host:port")
+        check_name("topic", self.topic, "any")
+        check_path("key", self.key)

@@ -1,0 +1,76 @@
+"""What the configuration of every destination that events are sent to has in common."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+
+from connectors.sinks.names import Letters, complaint
+from connectors.sinks.push import Batching
+from connectors.values import Between, Bytes
+
+Linger = Annotated[timedelta, Between(timedelta(0), timedelta(minutes=5))]
+Timeout = Annotated[timedelta, Between(timedelta(milliseconds=100), timedelta(minutes=10))]
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """When rows are sent, and how many at once.
+
+    They are sent once `batch_rows` or `batch_bytes` of a partition and stream wait, or the oldest has waited for
+    `linger`. At most `concurrency` requests are under way; how many there are follows how the destination answers.
+    """
+
+    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
+    batch_bytes: Bytes = 4_194_304
+    linger: Linger = timedelta(milliseconds=100)
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+
+    @property
+    def batching(self) -> Batching:
+        """The same, for `PushWriter`."""
+        return Batching(self.batch_rows, self.batch_bytes, self.linger, self.concurrency)
+
+
+class Web(Sent, frozen=True, kw_only=True):
+    """How a server is spoken to over HTTP: `ca_file` and `verify` are for its certificate, `client_cert` and its key for ours."""
+
+    ca_file: Path | None = None
+    verify: bool = True
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    timeout: Timeout = timedelta(seconds=30)
+
+
+def check_web(settings: Web, url: str, key: str = "url") -> None:
+    """ValueError with a sentence where an address or the certificates cannot be used. It shows nothing of the address."""
+    remedy = "write https://host:port/path"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{key}: its host or port cannot be read; {remedy}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"{key}: neither http:// nor https://; {remedy}")
+    if parts.fragment:
+        raise ValueError(f"{key}: a fragment ('#…') has no place in it; {remedy}")
+    if settings.client_key is not None and settings.client_cert is None:
+        raise ValueError("client_key: there is no client_cert to go with it; give both or none")
+
+
+def check_name(key: str, template: str, letters: Letters) -> None:
+    """ValueError where `template` is none that names can be made of."""
+    if (wrong := complaint(template, letters)) is not None:
+        raise ValueError(f"{key}: {wrong}")
+
+
+def check_header(name: str, value: str) -> None:
+    """ValueError for what cannot be an HTTP header (RFC 9110, section 5)."""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError(f"headers: {name[:60]!r} is no name of a header")
+    if not re.fullmatch(r"[\t\x20-\x7e]*", value):
+        raise ValueError(f"headers: {name}: a header has only visible ASCII characters and spaces")

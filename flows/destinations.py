@@ -1,0 +1,70 @@
+"""From the destinations of a configuration to the writers of a process: one line a type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from connectors.log import KafkaLogSettings, Log
+from connectors.sinks import dead_letters
+from connectors.sinks.base import Rejects, Writer
+from connectors.sinks.connection import Endpoint
+from connectors.sinks.delta import DeltaWriter
+from connectors.sinks.elasticsearch.endpoint import ElasticsearchEndpoint
+from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
+from connectors.sinks.http.endpoint import HttpEndpoint
+from connectors.sinks.http.settings import HttpDestination
+from connectors.sinks.kafka.endpoint import KafkaEndpoint
+from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.push import PushWriter
+from connectors.sinks.refusals import Refusals
+from connectors.sinks.rejects import DeadLetters
+from connectors.sinks.settings import DeltaDestination, Pushed
+from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
+from flows.config import Config, config_version
+
+
+def open_writers(config: Config, log: Log) -> dict[str, Writer]:
+    """The destinations by name, the dead letters among them."""
+    letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
+    rejects = DeadLetters(letters, log.identity, topic_of(config), config_version(config))
+    schemas = {stream: settings.schema for stream, settings in config.streams.items()}
+    writers: dict[str, Writer] = {}
+    for name, destination in config.destinations.items():
+        if isinstance(destination, Pushed):
+            refusals = Refusals(letters, log.identity, topic_of(config), config_version(config), name)
+            writers[name] = PushWriter(open_endpoint(destination, config), name, refusals, destination.batching)
+        else:
+            writers[name] = _table_writer(name, destination, log, schemas, rejects)
+    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
+    return writers
+
+
+def topic_of(config: Config) -> str:
+    """What dead letters name as the place in the log that an event came from."""
+    return config.log.topic if isinstance(config.log, KafkaLogSettings) else "events"
+
+
+def _table_writer(
+    name: str, destination: DeltaDestination, log: Log, schemas: Mapping[str, str], rejects: Rejects
+) -> Writer:
+    match destination:
+        case DeltaDestination():
+            return DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
+        case _:
+            assert_never(destination)
+
+
+def open_endpoint(destination: Pushed, config: Config) -> Endpoint:
+    """The destination as something that can be connected to; nothing is yet. Raises ConfigError."""
+    match destination:
+        case ElasticsearchDestination():
+            return ElasticsearchEndpoint(destination)
+        case HttpDestination():
+            return HttpEndpoint(destination)
+        case KafkaDestination():
+            return KafkaEndpoint(destination)
+        case StdoutDestination():
+            return StdoutEndpoint(destination, config.data / "state" / "stdout.lock")
+        case _:
+            assert_never(destination)

@@ -34,15 +34,23 @@ class StreamLines(msgspec.Struct, frozen=True, gc=False):
 
 
 class LogBatch(msgspec.Struct, frozen=True, gc=False):
-    """What was read of one partition in one go. `next_offset` is where to read on; a batch may hold no event."""
+    """What was read of one partition in one go. `next_offset` is where to read on; a batch may hold no event.
+
+    `start` is where reading began. A batch that is read again for one destination names it in `only` and has a
+    `ticket`, by which its arrival is known. `size` are the bytes of the values.
+    """
 
     partition: int
     next_offset: int
     streams: tuple[StreamLines, ...] = ()
     flush: bool = False  # asks the destinations to commit what they hold: the dataflow is about to stop
+    start: int | None = None
+    only: str | None = None
+    ticket: int = 0
+    size: int = 0
 
 
-def batch_of(block: Block) -> LogBatch:
+def batch_of(block: Block, *, start: int | None = None, only: str | None = None, ticket: int = 0) -> LogBatch:
     """The block's events by stream, each stream's in log order."""
     by_stream: dict[str, tuple[list[int], list[Record]]] = {}
     for offset, record in zip(block.offsets, block.records, strict=True):
@@ -50,7 +58,8 @@ def batch_of(block: Block) -> LogBatch:
         offsets.append(offset)
         records.append(record)
     streams = tuple(_lines(stream, *part) for stream, part in by_stream.items())
-    return LogBatch(block.partition, block.next_offset, streams)
+    size = sum(len(record.value) for record in block.records)
+    return LogBatch(block.partition, block.next_offset, streams, False, start, only, ticket, size)
 
 
 def _lines(stream: str, offsets: list[int], records: list[Record]) -> StreamLines:

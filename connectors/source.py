@@ -1,7 +1,9 @@
-"""The Bytewax source: partitions of the log, each read from where it is safe in every destination.
+"""The Bytewax source: partitions of the log, each read once for all destinations, and again for one that fell behind.
 
-The state it hands to Bytewax's recovery is the *floor* (`connectors.sinks.base`), not the reading position: what the
-destinations still hold uncommitted is read again after a crash, and they skip what they have.
+A destination that has no room or fails is passed over (`connectors.sinks.delivery`); the others go on. What it wants is
+read again, from where it wants it, by a cursor of its own, in turns with the one that reads for all, until it has
+caught up. The state handed to Bytewax's recovery is every destination's *floor* (`connectors.sinks.base`), not a reading
+position: what a destination still holds uncommitted is read again after a crash, and it skips what it has.
 """
 
 from __future__ import annotations
@@ -14,23 +16,23 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.batch import LogBatch, batch_of
-from connectors.dedupe import Dedupe
+from connectors.batch import LogBatch
+from connectors.cursor import Cursor, Reading
 from connectors.errors import Transient
-from connectors.log import Block, Log, Reader
+from connectors.log import Log
 from connectors.sinks.base import Progress
-from connectors.telemetry import EVENTS_REPEATED
+from connectors.sinks.delivery import Delivery
 
 _log = structlog.get_logger()
-
-BATCH_BYTES = 8 * 1024 * 1024
-"""Values read in one go: some 30,000 events of 260 bytes."""
 
 EPOCH_BYTES = 128 * 1024 * 1024
 """Values a partition hands on within one epoch: the engine's own queues have no bound."""
 
+NEAR = 20_000
+"""Records by which floors may differ and still be read from together after a restart: reading them twice costs more."""
+
 _IDLE = timedelta(milliseconds=20)
-_HEARTBEAT = 0.1  # seconds between empty batches while a destination holds rows: without a batch it is never asked
+_HEARTBEAT = 0.1  # seconds between requests to commit, at the end
 _RETRY = timedelta(seconds=1)
 
 
@@ -47,6 +49,11 @@ class Stop:
     def request(self) -> None:
         """Ends reading; safe in a signal handler."""
         self._requested.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether reading is to end at once, wherever it is."""
+        return self._requested.is_set()
 
     def expect(self, partition: int) -> None:
         """A partition that must be safe before this process is done."""
@@ -65,7 +72,10 @@ class Stop:
             self.done.set()
 
 
-class LogSource(FixedPartitionedSource[tuple[str, LogBatch], int]):
+Floors = dict[str, int]
+
+
+class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
     """Reads `partitions` of a log. `names` maps stream ids to names; `windows` gives dedupe windows by stream id."""
 
     def __init__(
@@ -90,16 +100,18 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], int]):
     def list_parts(self) -> list[str]:
         return [part_name(partition) for partition in self._partitions]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Partition:
+    def build_part(self, step_id: str, for_part: str, resume_state: Floors | int | None) -> _Partition:
         partition = int(for_part)
         log = self._log()
         # Both are safe in every destination; the group's is there after a change of the number of processes too.
         if self._published is None:
             self._published = log.committed(self._group)
-        start = max(resume_state or 0, self._published.get(partition, 0))
-        reader = log.reader([partition], {partition: start} if start else {}, group=self._group)
+        floors = resumed(resume_state, self._progress.names, self._published.get(partition, 0))
+        position = beginning(floors)
+        self._progress.begin(partition, floors, position)
         self._stop.expect(partition)
-        return _Partition(partition, start, log, reader, self._progress, self._stop, Dedupe(self._windows), self._names)
+        main = Cursor(Reading(log, self._group, self._windows, self._names), partition, position)
+        return _Partition(partition, main, self._progress, self._stop)
 
 
 def part_name(partition: int) -> str:
@@ -107,104 +119,130 @@ def part_name(partition: int) -> str:
     return f"{partition:05d}"
 
 
-class _Partition(StatefulSourcePartition[tuple[str, LogBatch], int]):
-    def __init__(
-        self,
-        partition: int,
-        start: int,
-        log: Log,
-        reader: Reader,
-        progress: Progress,
-        stop: Stop,
-        dedupe: Dedupe,
-        names: Mapping[str, str],
-    ) -> None:
+def resumed(state: Floors | int | None, names: Sequence[str], published: int) -> Floors:
+    """From where each of the destinations `names` is to be read for, given what was kept and what is `published`.
+
+    One that is new begins with the one that is furthest back: no event is passed over that a state which is older than
+    the destination cannot tell of. An integer is the state of a version that kept one floor for all.
+    """
+    floors = {} if state is None else dict.fromkeys(names, state) if isinstance(state, int) else state
+    known = {name: max(floors[name], published) for name in names if name in floors}
+    least = min(known.values(), default=published)
+    return {name: known.get(name, least) for name in names}
+
+
+def beginning(floors: Floors) -> int:
+    """Where reading for all begins: with the furthest destination, or with those that are only just behind it."""
+    highest = max(floors.values(), default=0)
+    return min((floor for floor in floors.values() if highest - floor <= NEAR), default=0)
+
+
+class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
+    def __init__(self, partition: int, main: Cursor, progress: Progress, stop: Stop) -> None:
         self._partition = partition
         self._key = part_name(partition)
-        self._start = self._position = start
-        self._log = log
-        self._reader = reader
+        self._main = main
+        self._again: dict[str, Cursor] = {}  # of the destinations that are behind
         self._progress = progress
         self._stop = stop
-        self._dedupe: Dedupe = dedupe
-        self._recalled = False
-        self._names = names
         self._budget = EPOCH_BYTES
         self._awake: datetime | None = None
         self._heartbeat = 0.0
-        self._committed = start
+        self._committed = progress.floor(partition, 0)
+        self._tickets = 0
+        self._mains_turn = True
 
     def next_batch(self) -> list[tuple[str, LogBatch]]:
         self._stop.started.set()
-        if self._stop.ends(self._partition, self._position):
-            return self._finish()
-        if self._budget <= 0:
-            return self._wait(_IDLE)
+        self._progress.check()
+        ended = self._stop.ends(self._partition, self._main.position)
         try:
-            block = self._reader.read(self._partition, max_bytes=BATCH_BYTES)
+            batch = self._read(ended=ended) if self._budget > 0 else None
         except Transient as exc:
             _log.warning("the log cannot be read; trying again", partition=self._partition, reason=str(exc))
-            return self._wait(_RETRY)
-        if block is None or block.next_offset == self._position:
-            return self._wait(_IDLE)
+            self._awake = datetime.now(UTC) + _RETRY
+            return []
+        if batch is None:
+            self._awake = datetime.now(UTC) + _IDLE
+            return self._finish() if ended else []
         self._awake = None
-        self._position = block.next_offset
-        self._budget -= sum(len(record.value) for record in block.records)
-        return [(self._key, batch_of(self._without_repeats(block)))]
+        self._budget -= batch.size
+        return [(self._key, batch)]
+
+    def _read(self, *, ended: bool) -> LogBatch | None:
+        """A batch for all or for one that is behind, in turns where both can be had."""
+        behind = [] if self._stop.requested else self._progress.behind(self._partition)
+        self._let_go(behind)
+        if self._mains_turn:
+            batch = self._for_all(ended=ended) or self._for_one(behind)
+        else:
+            batch = self._for_one(behind) or self._for_all(ended=ended)
+        if batch is not None:
+            self._mains_turn = batch.only is not None
+        return batch
+
+    def _for_all(self, *, ended: bool) -> LogBatch | None:
+        if ended or not self._progress.may_read(self._partition):
+            return None
+        batch = self._main.read()
+        if batch is not None:
+            self._progress.expect(batch.size)
+        return batch
+
+    def _for_one(self, behind: Sequence[Delivery]) -> LogBatch | None:
+        """The next batch of one of those that are behind and have room, the one that has waited longest for its turn."""
+        cursors = [(delivery, self._cursor_of(delivery)) for delivery in behind]
+        for delivery, cursor in sorted(cursors, key=lambda pair: pair[1].ticket):
+            if delivery.ticket(self._partition) < cursor.ticket or not delivery.has_room():
+                continue  # what it is to have next is on its way, or has to wait
+            cursor.move(delivery.wanted(self._partition))
+            batch = cursor.read(ticket=self._tickets + 1)
+            if batch is not None:
+                self._tickets += 1
+                delivery.expect(batch.size)
+                return batch
+        return None
+
+    def _cursor_of(self, delivery: Delivery) -> Cursor:
+        if delivery.name not in self._again:
+            self._again[delivery.name] = self._main.another(delivery.wanted(self._partition), delivery.name)
+        return self._again[delivery.name]
+
+    def _let_go(self, behind: Sequence[Delivery]) -> None:
+        """Those that have caught up need no cursor of their own."""
+        for name in self._again.keys() - {delivery.name for delivery in behind}:
+            self._again.pop(name).close()
 
     def _finish(self) -> list[tuple[str, LogBatch]]:
-        if self._floor() >= self._position:
+        """The end: of a stop once what was taken is safe, of a drain once every destination has all."""
+        position = self._main.position
+        if self._stop.requested:
+            done = self._progress.holds_nothing(self._partition, position)
+        else:
+            done = self._progress.floor(self._partition, 0) >= position
+        if done:
             self._publish()
             self._stop.safe(self._partition)
-            return self._wait(_IDLE)
-        return self._beat(flush=True)
-
-    def _wait(self, pause: timedelta) -> list[tuple[str, LogBatch]]:
-        self._awake = datetime.now(UTC) + pause
-        return self._beat(flush=False) if self._floor() < self._position else []
-
-    def _beat(self, *, flush: bool) -> list[tuple[str, LogBatch]]:
-        now = time.monotonic()
-        if now - self._heartbeat < _HEARTBEAT:
-            self._awake = datetime.now(UTC) + _IDLE
+        if done or time.monotonic() - self._heartbeat < _HEARTBEAT:
             return []
-        self._heartbeat = now
-        return [(self._key, LogBatch(self._partition, self._position, flush=flush))]
-
-    def _without_repeats(self, block: Block) -> Block:
-        if not any(record.keyed for record in block.records):
-            return block
-        if not self._recalled:
-            self._recalled = True
-            since = block.records[0].received_at - self._dedupe.longest
-            self._dedupe.remember(
-                self._log.keyed_requests(self._partition, since=since, before_offset=block.offsets[0])
-            )
-        kept = []
-        for offset, record in zip(block.offsets, block.records, strict=True):
-            if self._dedupe.is_repeat(record, offset):
-                EVENTS_REPEATED.labels(self._names.get(record.stream, "unknown")).inc(record.count)
-            else:
-                kept.append((offset, record))
-        return Block(block.partition, [o for o, _ in kept], [r for _, r in kept], block.next_offset)
+        self._heartbeat = time.monotonic()
+        return [(self._key, LogBatch(self._partition, position, flush=True, start=position))]
 
     def next_awake(self) -> datetime | None:
         return self._awake
 
-    def snapshot(self) -> int:
+    def snapshot(self) -> Floors:
         self._budget = EPOCH_BYTES
         self._publish()
-        return self._floor()
+        return self._progress.floors(self._partition, 0)
 
     def _publish(self) -> None:
-        """Tells lag tools and retention how far the destinations are."""
-        floor = self._floor()
+        """Tells lag tools and retention how far all destinations are."""
+        floor = self._progress.floor(self._partition, 0)
         if floor > self._committed:
-            self._reader.commit({self._partition: floor})
+            self._main.commit(floor)
             self._committed = floor
 
-    def _floor(self) -> int:
-        return self._progress.floor(self._partition, self._start)
-
     def close(self) -> None:
-        self._reader.close()
+        for cursor in (self._main, *self._again.values()):
+            cursor.close()

@@ -67,6 +67,27 @@ CIRCUIT_OPEN = Gauge(
     multiprocess_mode="livemax",
 )
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Events set aside as dead letters.", ["stream", "stage"])
+DESTINATION_CIRCUIT = Gauge(
+    "headrace_destination_circuit",
+    "0: a destination takes events; 1: it is tried again after a failure; 2: it has failed and is left alone a while.",
+    ["destination"],
+    multiprocess_mode="livemax",
+)
+DESTINATION_FAILURES = Counter(
+    "headrace_destination_failures_total", "Times that a destination failed and was set back.", ["destination"]
+)
+DESTINATION_HELD = Gauge(
+    "headrace_destination_held_bytes",
+    "Bytes in memory that a destination has not committed.",
+    ["destination"],
+    multiprocess_mode="livesum",
+)
+DESTINATION_BEHIND = Gauge(
+    "headrace_destination_behind_records",
+    "Records of the log that were read for other destinations and not yet for this one.",
+    ["destination"],
+    multiprocess_mode="livesum",
+)
 
 
 def configure_logging(level: str | None = None) -> None:

@@ -22,9 +22,9 @@ class Fates:
         self._stream = stream
         self._default = default
 
-    def kept(self, rows: pa.Table, plan: Plan) -> pa.Table:
+    def kept(self, rows: pa.Table, plan: Plan, *, counting: bool = True) -> pa.Table:
         """The rows that no step dropped, without the columns that told it."""
-        for failure in plan.failures:
+        for failure in plan.failures if counting else ():
             step = f"steps[{failure.rpartition('_')[2]}]"
             told = rows.column(failure)
             failed = pc.sum(told).as_py() or 0
@@ -35,19 +35,22 @@ class Fates:
                 PARSE_FAILURES.labels(self._name, step).inc(failed)
         rows = rows.drop_columns(list(plan.failures))
         if plan.drops:
-            self._count_drops(rows.column("_drop"))
+            if counting:
+                self._count_drops(rows.column("_drop"))
             rows = rows.filter(pc.is_null(rows.column("_drop"))).drop_columns("_drop")
         return rows
 
-    def routed(self, rows: pa.Table, plan: Plan) -> dict[str, pa.Table]:
-        """The rows that were kept, by destination."""
-        rows = self.kept(rows, plan)
+    def routed(self, rows: pa.Table, plan: Plan, *, only: str | None = None) -> dict[str, pa.Table]:
+        """The rows that were kept, by destination; for `only` one of them nothing is counted."""
+        destinations = [name for name in plan.destinations if only in (None, name)]
+        rows = self.kept(rows, plan, counting=only is None)
         if not plan.routed:
-            return dict.fromkeys(plan.destinations, rows) if rows.num_rows else {}
-        self._count_unmatched(pc.sum(rows.column(UNMATCHED)).as_py() or 0)
+            return dict.fromkeys(destinations, rows) if rows.num_rows else {}
+        if only is None:
+            self._count_unmatched(pc.sum(rows.column(UNMATCHED)).as_py() or 0)
         fate = [name for name in plan.fate_columns if name != "_drop" and name not in plan.failures]
         columns = rows.drop_columns(fate)
-        taken = {name: columns.filter(rows.column(f"_to:{name}")) for name in plan.destinations}
+        taken = {name: columns.filter(rows.column(f"_to:{name}")) for name in destinations}
         return {name: part for name, part in taken.items() if part.num_rows}
 
     def _count_drops(self, drops: pa.ChunkedArray) -> None:

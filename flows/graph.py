@@ -17,6 +17,7 @@ from connectors.batch import LogBatch
 from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Progress, Rows
+from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_DROPPED
@@ -51,8 +52,9 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     batches = op.input("log", flow, source)  # (partition, LogBatch): Arrow tables, a row an event
     outcomes = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
     for name, writer in open_writers(config, log).items():
-        progress.register(writer)
-        op.output(f"to_{name}", outcomes, DestinationSink(name, writer, partitions, log.partitions))
+        delivery = Delivery(name, writer, carries=name != dead_letters.NAME)
+        progress.register(delivery)
+        op.output(f"to_{name}", outcomes, DestinationSink(delivery, partitions, log.partitions))
     return flow
 
 
@@ -76,14 +78,17 @@ class _Processing:
         rows: dict[str, list[Rows]] = {}
         for part in batch.streams:
             name = self._names.get(part.stream)
+            if name is None and batch.only not in (None, dead_letters.NAME):
+                continue
             if name is None:  # taken when the configuration named it: it must not become invisible
                 self._newcomers.meet(part.stream)
                 reason = f"the configuration has no stream {part.stream} any more"
                 letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
                 rows.setdefault(dead_letters.NAME, []).append(letters)
-                EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
+                if batch.only is None:
+                    EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
                 continue
-            for destination, table in processor_of(name).process(part).items():
+            for destination, table in processor_of(name).process(part, only=batch.only).items():
                 if destination == dead_letters.NAME:
                     reason = "not an event: the record was not written by a gateway"
                     letters = self._letters(name, table, batch.partition, stage="parse", error=reason)
@@ -92,7 +97,8 @@ class _Processing:
                     rows.setdefault(dead_letters.NAME, []).append(self._set_aside(name, table, batch.partition))
                 else:
                     rows.setdefault(destination, []).append(Rows(name, table))
-        return key, Outcome(batch.partition, batch.next_offset, rows, batch.flush)
+        after = (batch.flush, batch.start, batch.only, batch.ticket, batch.size)
+        return key, Outcome(batch.partition, batch.next_offset, rows, *after)
 
     def _letters(self, stream: str, lines: pa.Table, partition: int, *, stage: str, error: str) -> Rows:
         letters = dead_letters.of_lines(

@@ -71,22 +71,26 @@ class StreamProcessor:
         self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
         self._stages = Stages(name, stream, engine)
 
-    def process(self, lines: StreamLines) -> dict[str, pa.Table]:
-        """The rows for each destination, in log order, as `flows.output` makes them.
+    def process(self, lines: StreamLines, *, only: str | None = None) -> dict[str, pa.Table]:
+        """The rows for each destination, or for `only` one, in log order, as `flows.output` makes them.
+
+        For one destination nothing is counted: its lines have been seen before.
 
         Lines that are no events (some other producer's: no gateway lets them in) are rows for the dead letters; under
         `SET_ASIDE` are the events that a step has set aside (see `flows.stages`).
         """
-        EVENTS_READ.labels(self._name).inc(lines.table.num_rows)
+        if only is None:
+            EVENTS_READ.labels(self._name).inc(lines.table.num_rows)
         good, unreadable = self._fitting.fit(lines)
-        rows = self._rows(good) if good.table.num_rows else {}
-        if unreadable:
+        rows = self._rows(good, only) if good.table.num_rows else {}
+        if unreadable and only in (None, dead_letters.NAME):
+            rows[dead_letters.NAME] = lines.table.take(pa.array(unreadable))
+        if unreadable and only is None:
             EVENTS_DROPPED.labels(self._name, "parse", "false").inc(len(unreadable))
             _log.error("lines that are no events go to the dead letters", stream=self._name, count=len(unreadable))
-            rows[dead_letters.NAME] = lines.table.take(pa.array(unreadable))
         return rows
 
-    def _rows(self, lines: StreamLines) -> dict[str, pa.Table]:
+    def _rows(self, lines: StreamLines, only: str | None) -> dict[str, pa.Table]:
         self._engine.register("batch", lines.table)
         try:
             staging = self._stages.run(*relation(self._fitting.shape, self._name, "batch"))
@@ -95,10 +99,11 @@ class StreamProcessor:
         finally:
             self._engine.unregister("batch")
             self._stages.clear()
-        taken = self._fates.routed(mark_json(rows, compiled.json), compiled.plan)
-        if staging.letters is not None:
-            DEAD_LETTERS.labels(self._name, "parse").inc(staging.letters.num_rows)
+        taken = self._fates.routed(mark_json(rows, compiled.json), compiled.plan, only=only)
+        if staging.letters is not None and only in (None, dead_letters.NAME):
             taken[SET_ASIDE] = staging.letters
+        if staging.letters is not None and only is None:
+            DEAD_LETTERS.labels(self._name, "parse").inc(staging.letters.num_rows)
         return taken
 
     def _query(self, staging: Staging) -> _Compiled:

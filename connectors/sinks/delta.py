@@ -88,6 +88,24 @@ class DeltaWriter:
                 table.commit(self._engine)
                 self._commit_seconds += (time.monotonic() - began - self._commit_seconds) / 8
 
+    def reset(self) -> None:
+        """See `Writer.reset`."""
+        for table in self._tables.values():
+            table.reset()
+        if self._rejects is not None:
+            self._rejects.reset(self._name)
+        self._handed_over.clear()
+
+    @property
+    def held_bytes(self) -> int:
+        """See `Writer.held_bytes`."""
+        return sum(table.bytes for table in list(self._tables.values()))
+
+    @property
+    def capacity(self) -> int:
+        """See `Writer.capacity`: past `commit_bytes` a commit is due."""
+        return self._settings.commit_bytes
+
     def floor(self, partition: int) -> int | None:
         """See `Writer.floor`."""
         held = [first for table in self._tables.values() if (first := table.first_held(partition)) is not None]

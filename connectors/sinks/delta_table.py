@@ -83,12 +83,19 @@ class TableWriter:
         """The lowest offset staged of the partition."""
         return self._first.get(partition)
 
+    def reset(self) -> None:
+        """Forgets what is staged, and what the table has: the table is asked again."""
+        self._handle = None
+        self._staged = []
+        self._next, self._first, self._committed = {}, {}, {}
+        self.rows = self.bytes = 0
+
     def commit(self, engine: duckdb.DuckDBPyConnection) -> None:
         """Writes and commits what is staged, all partitions together. Raises Fenced, Transient."""
         try:
             self._commit(engine)
         except (CommitFailedError, DeltaError, OSError) as exc:
-            # Whether the commit happened is not known: a restart reads it from the table.
+            # Whether the commit happened is not known: after a reset it is read from the table.
             raise Transient(f"committing {self.rows} rows to {self._uri}: {exc}") from exc
         self._committed.update(self._next)
         self._staged, self._next, self._first = [], {}, {}

@@ -39,6 +39,8 @@ _log = structlog.get_logger()
 
 _IDLE = 30.0  # seconds after which a thread that has nothing to send closes its connection
 
+_LOOK = 0.05  # seconds between the looks at whether what is under way has ended
+
 _REFUSED_PAUSE = 5.0  # seconds between tries where the destination refuses us, as opposed to what we send
 
 
@@ -114,6 +116,14 @@ class PushWriter:
             with self._news:
                 self._flush = any(lane.rows for lanes in self._lanes.values() for lane in lanes.values())
                 self._wake()
+
+    def reset(self) -> None:
+        """See `Writer.reset`. Waits for the requests that are under way; nothing that is sent makes it necessary."""
+        with self._news:
+            self._lanes.clear()
+            while self._busy:
+                self._news.wait(_LOOK)
+            self._handed_over.clear()
 
     def floor(self, partition: int) -> int | None:
         """See `Writer.floor`."""

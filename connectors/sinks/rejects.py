@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 
 import duckdb
@@ -13,7 +14,10 @@ from connectors.sinks.settings import DeltaDestination
 
 
 class DeadLetters:
-    """Takes what the tables of a process reject (implements `Rejects`). Called by one thread at a time."""
+    """Takes what the tables of a process reject (implements `Rejects`): one at a time, whichever thread it comes from.
+
+    A destination's rows and its `reset` come from one thread.
+    """
 
     def __init__(self, settings: DeltaDestination, log_identity: str, topic: str, config_version: str) -> None:
         self._settings = settings
@@ -21,6 +25,7 @@ class DeadLetters:
         self._topic = topic
         self._config_version = config_version
         self._writers: dict[tuple[str, str], TableWriter] = {}
+        self._lock = threading.Lock()
 
     def reject(
         self,
@@ -36,11 +41,29 @@ class DeadLetters:
         `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted once the table they were
         taken out of is committed. Raises Fenced, Transient.
         """
-        writer = self._writers.get((destination, stream))
-        if writer is None:
-            writer = self._writers[destination, stream] = TableWriter(
-                self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=f"/{destination}/{stream}"
-            )
+        letters = self._letters(rows, origin, stream, destination, engine)
+        with self._lock:
+            writer = self._writers.get((destination, stream))
+            if writer is None:
+                writer = self._writers[destination, stream] = TableWriter(
+                    self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=f"/{destination}/{stream}"
+                )
+            for partition in sorted(set(letters["partition"].to_pylist())):
+                part = letters.filter(pa.compute.equal(letters["partition"], partition))
+                writer.stage(partition, part, offsets[partition])
+            if writer.rows:
+                writer.commit(engine)
+
+    def reset(self, destination: str) -> None:
+        """See `Rejects.reset`."""
+        with self._lock:
+            for (name, _), writer in self._writers.items():
+                if name == destination:
+                    writer.reset()
+
+    def _letters(
+        self, rows: pa.Table, origin: pa.Table, stream: str, destination: str, engine: duckdb.DuckDBPyConnection
+    ) -> pa.Table:
         engine.register(
             "rejected",
             rows.append_column("_partition", origin["_partition"]).append_column("_offset", origin["_offset"]),
@@ -58,8 +81,4 @@ class DeadLetters:
             {"stream": stream, "destination": destination, "version": self._config_version, "topic": self._topic},
         ).to_arrow_table()
         engine.unregister("rejected")
-        for partition in sorted(set(letters["partition"].to_pylist())):
-            part = letters.filter(pa.compute.equal(letters["partition"], partition))
-            writer.stage(partition, part, offsets[partition])
-        if writer.rows:
-            writer.commit(engine)
+        return letters

@@ -188,3 +188,10 @@ def values(table: KeyedTable, field: str, keys: list[str | None]) -> list[Any]:
         hashed = engine.sql("SELECT k, hash(k) AS h FROM k").to_arrow_table()
     found = table.find(hashed["h"], hashed["k"], table.chosen(field))
     return [row["c0"] for row in found.to_pylist()]
+
+
+def test_a_line_break_within_quotes_is_no_end_of_a_row_wherever_it_stands() -> None:
+    content = "id,v\n" + "".join(f'{n},"x\n{n}"\n' for n in range(150_000))  # more than is parsed at once
+    table = read_keyed(Lookup(file=Path("t.csv"), key="id"), content.encode()).table
+    assert len(table) == 150_000
+    assert values(table, "v", ["0", "149999"]) == ["x\n0", "x\n149999"]

@@ -15,8 +15,7 @@ Workers = Annotated[
     int | None, typer.Option(min=1, max=256, help="Gateway processes.  [default: one a core, at most 4]")
 ]
 Processes = Annotated[int, typer.Option(min=1, max=1024, help="Dataflow processes.")]
-# `up` names it to its children: what they start with when they are started again while the file is broken.
-FallBack = Annotated[Path | None, typer.Option("--fall-back", hidden=True)]
+FallBack = Annotated[Path | None, typer.Option(help="What to start with where the configuration itself is wrong.")]
 
 
 def up(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -18,6 +19,7 @@ from flows.stateful.slots import held_type
 from flows.stateful.watermark import NEVER
 
 _COMPILED = 16
+_WIDER = {frozenset({"BIGINT", "DOUBLE"}): "DOUBLE"}
 
 
 def selection(columns: Columns) -> str:
@@ -25,17 +27,16 @@ def selection(columns: Columns) -> str:
     return ", ".join(f"CAST({column(path)} AS {kind}) AS {column(path)}" for path, kind in columns.items())
 
 
-class registered:  # noqa: N801 -- used as a verb: `with registered(engine, name, table)`
-    """Makes an Arrow table a relation of the engine's for a while."""
-
-    def __init__(self, engine: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-        self._engine, self._name, self._table = engine, name, table
-
-    def __enter__(self) -> None:
-        self._engine.register(self._name, self._table)
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.unregister(self._name)
+@contextmanager
+def registered(engine: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> Iterator[None]:
+    """Makes Arrow tables relations of the engine's for a while, by name."""
+    for name, table in tables.items():
+        engine.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            engine.unregister(name)
 
 
 def received(events: Flat) -> Any:
@@ -59,7 +60,7 @@ class Reader:
             if len(self._queries) > _COMPILED:
                 self._queries.popitem(last=False)
         query, types = self._queries[shape]
-        with registered(self._engine, "kept_events", events.table):
+        with registered(self._engine, {"kept_events": events.table}):
             read = self._engine.sql(query).to_arrow_table()
         times = np.clip(read.column("t").to_numpy(), NEVER // 2, -NEVER // 2)
         return read.drop_columns("t"), types, times
@@ -72,12 +73,13 @@ class Reader:
         return query, tuple(value.type for _, value in kept)
 
 
-def ordered(parts: Sequence[Flat], numbers: Sequence[Any]) -> list[tuple[Flat, Any]]:
+def ordered(engine: duckdb.DuckDBPyConnection, parts: Sequence[Flat], numbers: Sequence[Any]) -> list[tuple[Flat, Any]]:
     """The events of all `parts` by their `numbers` (int64, one array a part): runs of events, each with its numbers.
 
-    Where the parts' columns can stand beside each other there is one run, and what a part does not have is NULL in it. A
-    leaf whose type has changed in between cannot: then each run is of parts that go together.
+    Where the parts' columns can stand beside each other there is one run, and what a part does not have is NULL in it. Where
+    a leaf's type has changed and its values cannot be widened exactly, each run is of parts that go together.
     """
+    parts = _widened(engine, parts)
     groups: list[tuple[dict[Path, str], list[int]]] = []
     for place, part in enumerate(parts):
         for columns, members in groups:
@@ -96,6 +98,33 @@ def ordered(parts: Sequence[Flat], numbers: Sequence[Any]) -> list[tuple[Flat, A
             table = table.take(pa.array(order))
         sorted_groups.append((Flat(table, columns), found[order]))
     return sorted_groups if len(sorted_groups) == 1 else _runs(sorted_groups)
+
+
+def _widened(engine: duckdb.DuckDBPyConnection, parts: Sequence[Flat]) -> Sequence[Flat]:
+    """The parts with the leaves whose types differ as the wider type, as they would be had it been known before."""
+    kinds: dict[Path, set[str]] = {}
+    for part in parts:
+        for path, kind in part.columns.items():
+            kinds.setdefault(path, set()).add(kind)
+    wider = {path: _WIDER.get(frozenset(found), "JSON" if "JSON" in found else "") for path, found in kinds.items()}
+    wider = {path: kind for path, kind in wider.items() if kind and len(kinds[path]) > 1}
+    return [_cast(engine, part, wider) for part in parts] if wider else parts
+
+
+def _cast(engine: duckdb.DuckDBPyConnection, part: Flat, wider: Columns) -> Flat:
+    columns, table = dict(part.columns), part.table
+    with registered(engine, {"widened_events": table}):
+        for path, target in wider.items():
+            if columns.get(path, target) == target:
+                continue
+            place, name = list(columns).index(path), column(path)
+            value = f"to_json({name})" if target == "JSON" else f"CAST({name} AS {target})"
+            exact = "true" if target == "JSON" else f"coalesce(bool_and(CAST({value} AS HUGEINT) = {name}), true)"
+            source = f"(SELECT CAST({name} AS {columns[path]}) AS {name} FROM widened_events)"
+            if engine.execute(f"SELECT {exact} FROM {source} LIMIT 1").fetchall() == [(True,)]:
+                made = engine.sql(f"SELECT {value} FROM {source}").to_arrow_table().column(0)
+                table, columns[path] = table.set_column(place, dotted(path), made), target
+    return Flat(table, columns)
 
 
 def _with(part: Flat, columns: Columns) -> pa.Table:

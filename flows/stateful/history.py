@@ -117,6 +117,11 @@ class History:
         """A time that no row is before; None when there is no row."""
         return min((segment.low for segment in self._segments), default=None)
 
+    @property
+    def size(self) -> int:
+        """How many rows there are, about."""
+        return sum(piece.rows for segment in self._segments for piece in segment.pieces)
+
     def pieces(self) -> Mapping[str, Callable[[], pa.Table]]:
         """By its name, what makes each piece."""
         return {

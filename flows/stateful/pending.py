@@ -63,6 +63,10 @@ class Pending:
         self._chunks = [chunk for chunk in self._chunks if chunk.start < len(chunk.times)]
         return found
 
+    def count(self, watermark: int) -> int:
+        """How many events are before the watermark."""
+        return sum(max(int(np.searchsorted(chunk.times, watermark)) - chunk.start, 0) for chunk in self._chunks)
+
     def pieces(self) -> Mapping[str, Callable[[], pa.Table]]:
         """By its name, what makes each chunk's events as they are kept; some of them may have gone on already."""
         return {chunk.name: lambda chunk=chunk: _kept(chunk) for chunk in self._chunks}  # type: ignore[misc]

@@ -123,7 +123,7 @@ class _Rollup:
                 self._grouped("rollup_events", [(name, sql) for name, sql, _ in made], "min(n) AS n") + " ORDER BY n"
             )
             kinds = (*types[: len(self._keys)], *(kind for _, _, kind in made))
-        with registered(self._engine, "rollup_events", rows):
+        with registered(self._engine, {"rollup_events": rows}):
             self._history.append(query, kinds, (int(at.min()), int(at.max())), (int(numbers[0]), int(numbers[-1])))
 
     def _condensed(self, table: str, types: tuple[str, ...]) -> str:

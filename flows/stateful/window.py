@@ -13,15 +13,16 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from connectors.telemetry import EVENTS_LATE
 from flows.columns import LATE, STREAM, Columns, Path, column, dotted
 from flows.expression import compile_expression
-from flows.expression.aggregate import result
 from flows.expression.lower import resolve_names
 from flows.expression.values import Value, as_text
 from flows.stateful.aggregates import Aggregates
 from flows.stateful.events import Reader, ordered, received, registered, selection
+from flows.stateful.frames import frequent_query, often, rare_query
 from flows.stateful.history import History
 from flows.stateful.operator import Changes, Flat, Operator
 from flows.stateful.pending import Chunk, Pending
@@ -32,6 +33,8 @@ from flows.steps import Window
 from flows.steps.results import leaves
 from flows.steps.set import assign
 
+_FULL = 10_000  # events in a batch: there is a backlog
+_MOST = 100_000  # events that are ready and held for the sake of speed
 _SEGMENTS = 8  # that the length of a window is cut into: so much more than needed is remembered
 _MARKS = "marks"
 
@@ -78,7 +81,7 @@ class _Window:
             )
         if len(times):
             self._pending.add(events, slots, types, times)
-        return given + self._release()
+        return given if self._may_wait(len(times)) else given + self._release()
 
     def tick(self, now: int) -> list[Flat]:
         self._watermark.settle(now)
@@ -120,15 +123,21 @@ class _Window:
         table = given.table.drop_columns(dotted(LATE)) if LATE in given.columns else given.table
         return [Flat(table.append_column(dotted(LATE), marked), {**given.columns, LATE: "BOOLEAN"})]
 
+    def _may_wait(self, came: int) -> bool:
+        """Whether more comes at once, so that what is ready had better be computed with it: each time costs a look at all."""
+        ready = self._pending.count(self._watermark.value)
+        return came >= _FULL and ready < min(self._history.size // _SEGMENTS, _MOST)
+
     def _release(self) -> list[Flat]:
         """The events before the watermark, with their aggregates, in the order of their time."""
         ready = self._pending.ready(self._watermark.value)
         given = []
         if ready:
             first = self._next
-            numbers = self._remember(ready)
-            values, fields = self._compute(ready, first)
-            for events, found in ordered([chunk.events for chunk in ready], numbers):
+            numbers, released = self._remember(ready)
+            since = min(int(chunk.times[0]) for chunk in ready) - self._length
+            values, fields = self._compute(released, since)
+            for events, found in ordered(self._engine, [chunk.events for chunk in ready], numbers):
                 part = values if len(found) == values.num_rows else values.take(pa.array(found - first))
                 table = events.table
                 for name in part.column_names:
@@ -137,8 +146,11 @@ class _Window:
         self._history.drop(self._watermark.value - self._length)
         return given
 
-    def _remember(self, ready: Sequence[Chunk]) -> list[Any]:
-        """Numbers the events in the order of their time, those of one instant by receipt, and keeps their slots."""
+    def _remember(self, ready: Sequence[Chunk]) -> tuple[list[Any], pa.Table]:
+        """Numbers the events in the order of their time, those of one instant by receipt, and keeps their slots.
+
+        Gives each chunk's numbers, and of all events `k, t, n`.
+        """
         times = np.concatenate([chunk.times for chunk in ready])
         order = np.argsort(times, kind="stable")
         ranks = np.empty(len(order), np.int64)
@@ -148,22 +160,22 @@ class _Window:
         by_types: dict[tuple[str, ...], list[int]] = {}
         for place, chunk in enumerate(ready):
             by_types.setdefault(chunk.types, []).append(place)
+        released = []
         for types, places in by_types.items():
-            at = np.concatenate([ready[place].times for place in places])
+            t = np.concatenate([ready[place].times for place in places])
             n = np.concatenate([numbers[place] for place in places])
             slots = pa.concat_tables([ready[place].slots for place in places])
-            rows = slots.append_column("t", pa.array(at)).append_column("n", pa.array(n))
-            with registered(self._engine, "window_released", rows):
+            rows = slots.append_column("t", pa.array(t)).append_column("n", pa.array(n))
+            with registered(self._engine, {"window_released": rows}):
                 query = "SELECT * FROM window_released ORDER BY n"
-                self._history.append(query, types, (int(at.min()), int(at.max())), (int(n.min()), int(n.max())))
-        return numbers
+                self._history.append(query, types, (int(t.min()), int(t.max())), (int(n.min()), int(n.max())))
+            released.append(rows.select(["k", "t", "n"]))
+        return numbers, pa.concat_tables(released)
 
-    def _compute(self, ready: Sequence[Chunk], first: int) -> tuple[pa.Table, list[Field]]:
-        """The aggregates of the events numbered from `first` on, in their order, and what they are."""
-        since = min(int(chunk.times[0]) for chunk in ready) - self._length
-        rows, types = self._history.rows(since)
+    def _compute(self, released: pa.Table, since: int) -> tuple[pa.Table, list[Field]]:
+        """The aggregates of the events (`k, t, n`), in the order of their numbers, and what they are."""
+        history, types = self._history.rows(since)
         calls = self._aggregates.computed(types[1:], "n")
-        over = [f"{sql} OVER w AS {result(place)}" for place, (sql, _) in enumerate(calls)]
         items, fields = list[str](), list[Field]()
         for one in self._aggregates.results([kind for _, kind in calls]):
             if one.type == NOTHING:
@@ -172,14 +184,17 @@ class _Window:
             for below, sql, kind in leaves(one.sql, one.type):
                 fields.append(((*self._path(one.name), *below), f"_window{len(items)}", kind))
                 items.append(f"{sql} AS _window{len(items)}")
-        keys = pa.concat_tables([chunk.slots.select(["k"]) for chunk in ready])
-        frame = f"PARTITION BY k ORDER BY t RANGE BETWEEN {self._length} PRECEDING AND CURRENT ROW"
-        with registered(self._engine, "window_keys", keys):
-            table = self._engine.sql(
-                f"SELECT {', '.join(items) or 'n'} FROM (SELECT n, {', '.join(over)} FROM ({rows}) h"
-                f" SEMI JOIN window_keys f ON h.k IS NOT DISTINCT FROM f.k WINDOW w AS ({frame}))"
-                f" WHERE n >= {first} ORDER BY n"
-            ).to_arrow_table()
+        texts = [sql for sql, _ in calls]
+        frequent = often(released.column("k"))
+        relations = {"window_rare": released.filter(pc.invert(frequent)), "window_often": released.filter(frequent)}
+        with registered(self._engine, relations):
+            halves = [
+                rare_query(history, texts, self._length),
+                frequent_query(history, texts, self._length, self._next - released.num_rows),
+            ]
+            asked = [half for half, rows in zip(halves, relations.values(), strict=True) if rows.num_rows]
+            query = f"SELECT {', '.join(items) or 'n'} FROM ({' UNION ALL '.join(asked)}) ORDER BY n"
+            table = self._engine.sql(query).to_arrow_table()
         return table, fields
 
     def _path(self, name: str) -> Path:
@@ -199,7 +214,7 @@ class _Window:
         assigned = assign(events.columns, values)
         items = [f"{sql} AS {column(path)}" for path, (sql, _) in assigned.items()]
         carried = "".join(f", {name}" for _, name, kind in fields if kind != NOTHING)
-        with registered(self._engine, "window_events", events.table):
+        with registered(self._engine, {"window_events": events.table}):
             table = self._engine.sql(
                 f"SELECT {', '.join(items)} FROM (SELECT {selection(events.columns)}{carried} FROM window_events)"
             ).to_arrow_table()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -57,6 +58,11 @@ def opened(**changes: Any) -> Operator:
 
 def event(t: float, k: str | None = "a", x: Any = 1, **more: Any) -> dict[str, Any]:
     return {"t": t, "event.k": k, "event.x": x, **more}
+
+
+def _microsecond(row: Mapping[str, Any]) -> int:
+    since = row["timestamp"] - datetime.fromtimestamp(START // SECOND, UTC)
+    return since // timedelta(microseconds=1)
 
 
 def windows(found: Sequence[Mapping[str, Any]], name: str = "n") -> list[Any]:
@@ -239,6 +245,54 @@ def test_a_field_that_comes_while_events_wait_is_nobodys_loss() -> None:
     assert seen == [(0.5, "n", 1), (2**60 + 1, None, 2), (1.5, None, 3), (2, None, 4), (7, "m", 5)]
 
 
+def test_a_type_that_widens_while_events_wait_cuts_nothing_into_pieces() -> None:
+    """Events of one release that differ only in a type that holds both go on together."""
+    operator = opened()
+    columns: Columns = {**KX, ("event", "y"): "VARCHAR", ("event", "z"): "BIGINT"}
+    operator.take(flat([event(n / 2, x=n, **{"event.y": f"t{n}", "event.z": n}) for n in (0, 2, 4)], columns))
+    wide: Columns = {**NUMBERS, ("event", "y"): "JSON", ("event", "z"): "BIGINT"}
+    operator.take(flat([event(n / 2, x=n + 0.5, **{"event.y": "[1]", "event.z": n}) for n in (1, 3, 5)], wide))
+    [given] = operator.finish()
+    assert given.columns["event", "x"] == "DOUBLE"
+    assert [(row["event.x"], row["event.y"], row["event.z"]) for row in rows([given])] == [
+        (0.0, '"t0"', 0),
+        (1.5, "[1]", 1),
+        (2.0, '"t2"', 2),
+        (3.5, "[1]", 3),
+        (4.0, '"t4"', 4),
+        (5.5, "[1]", 5),
+    ]
+
+
+def test_a_backlog_is_computed_in_larger_parts_and_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full batches, a key that has a third of the events and many that have few; what is ready goes on once it slackens."""
+    count, size, length = 32_000, 1_000, 20
+    monkeypatch.setattr("flows.stateful.window._FULL", size)
+    random = np.random.default_rng(7)
+    keys = np.where(random.random(count) < 0.3, "hot", random.integers(0, 9_000, count).astype("U5"))
+    times = (np.arange(count) - random.integers(0, 3_000, count)) / 1_000
+    values = random.integers(0, 100, count)
+    came = [event(t, str(k), int(x)) for t, k, x in zip(times, keys, values, strict=True)]
+    operator = opened(length=timedelta(seconds=length))
+    given, fed = [], 0
+    while fed < 20 * size or given[-1] != []:
+        given.append(operator.take(flat(came[fed : fed + size], KX)))
+        fed += size
+    slack = operator.take(flat([event(fed / 1000, "end")], KX))
+    assert sum(one.table.num_rows for one in slack) > size / 2
+    found = rows([*(one for some in given for one in some), *slack, *operator.finish()])[:-1]
+    with duckdb.connect() as reference:
+        micros = np.round(times * SECOND).astype(np.int64)
+        reference.register("e", pa.table({"t": micros, "k": pa.array(keys), "x": values}).slice(0, fed))
+        over = f"PARTITION BY k ORDER BY t RANGE BETWEEN {length * SECOND} PRECEDING AND CURRENT ROW"
+        query = f"SELECT k, t, x, count(*) OVER w, sum(x) OVER w FROM e WINDOW w AS ({over})"
+        said = reference.execute(query).fetchall()
+    seen = [
+        (row["event.k"], _microsecond(row), row["event.x"], row["event.v.n"], row["event.v.total"]) for row in found
+    ]
+    assert sorted(seen) == sorted(said)
+
+
 def test_what_a_sender_put_in_the_place_of_the_result_gives_way() -> None:
     operator = opened()
     columns = {**KX, ("event", "V", "n"): "VARCHAR", ("event", "v", "other"): "BIGINT"}
@@ -258,7 +312,8 @@ def test_a_time_far_off_breaks_nothing(time: float) -> None:
 
 def test_what_is_kept_stays_near_the_events_of_the_window_however_long_it_runs() -> None:
     """Old state is dropped, small pieces become few, and what is written is about what arrived."""
-    operator = opened()
+    connection = engine()
+    operator = open_window(step(), connection)
     held: dict[str, pa.Table] = {}
     most = written = 0
     for second in range(150):
@@ -267,6 +322,7 @@ def test_what_is_kept_stays_near_the_events_of_the_window_however_long_it_runs()
         most = max(most, len(held))
         kept = sum(table.num_rows for table in held.values())
         assert kept <= 50 * (LENGTH * 1.3 + LATENESS + 4) + 10
+    assert connection.execute("SELECT count(*) < 12 FROM duckdb_tables()").fetchall() == [(True,)]
     assert most < 60
     assert written < 150 * 50 * 6
 

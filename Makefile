@@ -33,9 +33,10 @@ format: setup ## let ruff put the style right
 types: setup ## mypy --strict
 	$(BIN)/mypy
 
-bench: setup ## write 1,000,000 generated events to ./demo/bench.ndjson and say how fast
+bench: setup ## what each step costs beside bare DuckDB, and how right `pii` is (some minutes); JSON in demo/bench.json
 	@mkdir -p demo
-	@$(BIN)/python -m headrace.generate --kind mixed -n 1000000 --seed 1 --timed >demo/bench.ndjson
+	@$(BIN)/python -m bench --json demo/bench.json
+	@$(BIN)/python -m bench.pii
 
 docs: setup ## make docs/steps.md and docs/destinations.md again, from the code
 	@$(BIN)/python -m flows.config.reference

@@ -17,7 +17,7 @@ import pyarrow as pa
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from bench.parse import best_of
+from bench.measure import best_of
 from connectors.batch import StreamLines
 from flows.config import Stream
 from flows.engine import open_engine

@@ -16,11 +16,14 @@ from connectors.sinks.http.endpoint import HttpEndpoint
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.endpoint import KafkaEndpoint
 from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.parquet import ParquetWriter
 from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination, Pushed
+from connectors.sinks.settings import DeltaDestination, ParquetDestination, Pushed
+from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
 from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
+from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
 from flows.config import Config, config_version
 
 
@@ -33,7 +36,7 @@ def open_writers(config: Config, log: Log) -> dict[str, Writer]:
     for name, destination in config.destinations.items():
         if isinstance(destination, Pushed):
             refusals = Refusals(letters, log.identity, topic_of(config), config_version(config), name)
-            writers[name] = PushWriter(open_endpoint(destination, config), name, refusals, destination.batching)
+            writers[name] = PushWriter(open_endpoint(name, destination, config), name, refusals, destination.batching)
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rejects)
     writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
@@ -46,16 +49,22 @@ def topic_of(config: Config) -> str:
 
 
 def _table_writer(
-    name: str, destination: DeltaDestination, log: Log, schemas: Mapping[str, str], rejects: Rejects
+    name: str,
+    destination: DeltaDestination | ParquetDestination,
+    log: Log,
+    schemas: Mapping[str, str],
+    rejects: Rejects,
 ) -> Writer:
     match destination:
         case DeltaDestination():
             return DeltaWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
+        case ParquetDestination():
+            return ParquetWriter(destination, log.identity, name=name, schemas=schemas, rejects=rejects)
         case _:
             assert_never(destination)
 
 
-def open_endpoint(destination: Pushed, config: Config) -> Endpoint:
+def open_endpoint(name: str, destination: Pushed, config: Config) -> Endpoint:
     """The destination as something that can be connected to; nothing is yet. Raises ConfigError."""
     match destination:
         case ElasticsearchDestination():
@@ -64,7 +73,11 @@ def open_endpoint(destination: Pushed, config: Config) -> Endpoint:
             return HttpEndpoint(destination)
         case KafkaDestination():
             return KafkaEndpoint(destination)
+        case SplunkHecDestination():
+            return SplunkHecEndpoint(destination)
         case StdoutDestination():
             return StdoutEndpoint(destination, config.data / "state" / "stdout.lock")
+        case SyslogDestination():
+            return SyslogEndpoint(destination, name)
         case _:
             assert_never(destination)

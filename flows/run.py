@@ -23,6 +23,7 @@ import structlog
 from connectors.errors import ConfigError, HeadraceError
 from flows.config import Accepted, Refused, Watch
 from flows.config.watch import ACCEPTED, SECONDS, accept_again
+from flows.upkeep import Rounds
 from flows.worker import EXIT_CONFIG
 
 _log = structlog.get_logger()
@@ -64,6 +65,7 @@ class Dataflow:
         # A SimpleQueue's put may interrupt its get in the same thread, as `stop` in a signal handler does.
         self._events: Events = queue.SimpleQueue()
         self._workers: dict[int, _Worker] = {}
+        self._rounds: Rounds | None = None
 
     def stop(self) -> None:
         """Asks for a clean stop; safe in a signal handler and from any thread."""
@@ -86,10 +88,14 @@ class Dataflow:
         self._deadline: float | None = None  # of a stop, or of a change of the configuration
         for number in self._numbers:
             self._workers[number] = _Worker(self._command(number), self._events)
+        if 0 in self._numbers and not self._drain:  # one owner of the lake's maintenance among several hosts
+            self._rounds = Rounds(self._accepted.config, self._path, self._text_file)
 
     def _kill(self) -> None:
         for worker in self._workers.values():
             worker.kill()
+        if self._rounds is not None:
+            self._rounds.stop()
 
     def _watch(self) -> None:
         self._announced = self._stopping = False
@@ -112,6 +118,8 @@ class Dataflow:
                     self._look()
                 for worker in self._workers.values():
                     worker.start_again_when_due()
+                if self._rounds is not None:
+                    self._rounds.tick()
 
     def _hear(self, number: int | None, event: str) -> None:
         if event == "stop":

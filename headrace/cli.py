@@ -17,6 +17,7 @@ from headrace.commands import (
     doctor,
     explain,
     init,
+    lake,
     preview,
     schema,
     send,
@@ -50,6 +51,7 @@ app.command("tail")(tail.tail)
 app.command("stats")(stats.stats)
 app.command("schema")(schema.schema)
 app.add_typer(token.app, name="token")
+app.add_typer(lake.app, name="lake")
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 

@@ -140,11 +140,11 @@ def _tokens(config: Config) -> Finding:
     return Finding("tokens", "warn", "none in force: every request is refused", "headrace token create --stream NAME")
 
 
-def _endpoint(part: str, destination: Pushed, config: Config) -> Finding:
+def _endpoint(name: str, destination: Pushed, config: Config) -> Finding:
     from flows.destinations import open_endpoint
 
-    open_endpoint(destination, config).connect().close()
-    return Finding(part, "ok", "its settings can be used; nothing was sent to it")
+    open_endpoint(name, destination, config).connect().close()
+    return Finding(f"destination {name}", "ok", "its settings can be used; nothing was sent to it")
 
 
 def _destination(name: str, destination: Destination, config: Config) -> Finding:
@@ -152,7 +152,7 @@ def _destination(name: str, destination: Destination, config: Config) -> Finding
 
     part = f"destination {name}"
     if isinstance(destination, Pushed):
-        return _endpoint(part, destination, config)
+        return _endpoint(name, destination, config)
     if not destination.is_local:
         from connectors.sinks.probe import prove_conditional_put
 

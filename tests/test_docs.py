@@ -17,7 +17,10 @@ import pytest
 
 from connectors.errors import HeadraceError
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
-from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.settings import DeltaDestination, Maintenance, ParquetDestination
+from connectors.sinks.splunk_hec import SplunkHecDestination
+from connectors.sinks.syslog import SyslogDestination
+from connectors.sinks.syslog.settings import Cef
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
 from flows.lookups import Lookup
@@ -112,6 +115,11 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
             EmbeddedLogSettings,
             KafkaLogSettings,
             DeltaDestination,
+            Maintenance,
+            ParquetDestination,
+            SplunkHecDestination,
+            SyslogDestination,
+            Cef,
             Stream,
             StreamTest,
             Limits,

@@ -88,11 +88,13 @@ class Rejects(Protocol):
         destination: str,
         offsets: Mapping[int, int],
         engine: duckdb.DuckDBPyConnection,
+        *,
+        part: str = "",
     ) -> None:
         """Makes `rows` safe elsewhere, before the table they were taken out of is committed. Destinations' threads call it.
 
         `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted by partition once the table
-        is committed. Raises Fenced, Transient.
+        is committed. `part` names a part of the table that is committed on its own. Raises Fenced, Transient.
         """
 
     def reset(self, destination: str) -> None:

@@ -48,6 +48,11 @@ def without_empty_structs(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field for field in schema if not (pa.types.is_struct(field.type) and not len(field.type))])
 
 
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """A schema as deltalake gives it, in the types and with the names of list elements that are used everywhere here."""
+    return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
+
+
 def leaves(of: pa.DataType) -> int:
     """How many columns a type makes: a list counts as one."""
     return sum(leaves(child.type) for child in of) if pa.types.is_struct(of) else 1
@@ -103,3 +108,13 @@ def _added(new: pa.DataType, room: int, depth: int) -> tuple[pa.DataType | None,
         element, _ = _added(new.value_type, room, depth + 1)
         return (pa.list_(pa.field("element", element)), room - 1) if element is not None else (None, room)
     return new, room - 1
+
+
+def _plain(of: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(of):
+        return pa.struct([pa.field(child.name, _plain(child.type)) for child in of])
+    if pa.types.is_list(of):
+        return pa.list_(pa.field("element", _plain(of.value_type)))
+    if pa.types.is_large_string(of) or pa.types.is_string_view(of):
+        return pa.string()
+    return of

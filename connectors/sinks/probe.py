@@ -15,12 +15,12 @@ import s3fs
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.errors import ConfigError, Transient
-from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.place import Place
 
 _REFUSED = (409, 412)
 
 
-def filesystem(settings: DeltaDestination) -> s3fs.S3FileSystem:
+def filesystem(settings: Place) -> s3fs.S3FileSystem:
     """The store of an `s3://` destination, with the destination's own credentials and endpoint."""
     client = {"endpoint_url": settings.endpoint, "region_name": settings.region}
     return s3fs.S3FileSystem(
@@ -38,7 +38,7 @@ def filesystem(settings: DeltaDestination) -> s3fs.S3FileSystem:
     )
 
 
-def prove_conditional_put(settings: DeltaDestination) -> None:
+def prove_conditional_put(settings: Place) -> None:
     """Returns when a second create of one object is refused; a local destination needs no proof.
 
     Raises ConfigError where the store overwrites, or refuses the credentials or the bucket; Transient where it cannot

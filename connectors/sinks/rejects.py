@@ -24,7 +24,7 @@ class DeadLetters:
         self._identity = log_identity
         self._topic = topic
         self._config_version = config_version
-        self._writers: dict[tuple[str, str], TableWriter] = {}
+        self._writers: dict[tuple[str, str, str], TableWriter] = {}
         self._lock = threading.Lock()
 
     def reject(
@@ -35,29 +35,32 @@ class DeadLetters:
         destination: str,
         offsets: Mapping[int, int],
         engine: duckdb.DuckDBPyConnection,
+        *,
+        part: str = "",
     ) -> None:
         """Commits `rows` (a stream's table) as dead letters of stage `schema`.
 
         `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted once the table they were
-        taken out of is committed. Raises Fenced, Transient.
+        taken out of is committed; `part` names a part of it that is committed on its own. Raises Fenced, Transient.
         """
         letters = self._letters(rows, origin, stream, destination, engine)
         with self._lock:
-            writer = self._writers.get((destination, stream))
+            writer = self._writers.get((destination, stream, part))
             if writer is None:
-                writer = self._writers[destination, stream] = TableWriter(
-                    self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=f"/{destination}/{stream}"
+                of = f"/{destination}/{stream}{part and '/' + part}"
+                writer = self._writers[destination, stream, part] = TableWriter(
+                    self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=of
                 )
             for partition in sorted(set(letters["partition"].to_pylist())):
-                part = letters.filter(pa.compute.equal(letters["partition"], partition))
-                writer.stage(partition, part, offsets[partition])
+                of_partition = letters.filter(pa.compute.equal(letters["partition"], partition))
+                writer.stage(partition, of_partition, offsets[partition])
             if writer.rows:
                 writer.commit(engine)
 
     def reset(self, destination: str) -> None:
         """See `Rejects.reset`."""
         with self._lock:
-            for (name, _), writer in self._writers.items():
+            for (name, *_), writer in self._writers.items():
                 if name == destination:
                     writer.reset()
 

@@ -14,6 +14,8 @@ from connectors.sinks.names import Letters, complaint
 from connectors.sinks.push import Batching
 from connectors.values import Between, Bytes
 
+Rows = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Concurrency = Annotated[int, msgspec.Meta(ge=1, le=256)]
 Linger = Annotated[timedelta, Between(timedelta(0), timedelta(minutes=5))]
 Timeout = Annotated[timedelta, Between(timedelta(milliseconds=100), timedelta(minutes=10))]
 
@@ -25,10 +27,10 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     `linger`. At most `concurrency` requests are under way; how many there are follows how the destination answers.
     """
 
-    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
+    batch_rows: Rows = 1_000
     batch_bytes: Bytes = 4_194_304
     linger: Linger = timedelta(milliseconds=100)
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    concurrency: Concurrency = 8
 
     @property
     def batching(self) -> Batching:
@@ -37,7 +39,10 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Web(Sent, frozen=True, kw_only=True):
-    """How a server is spoken to over HTTP: `ca_file` and `verify` are for its certificate, `client_cert` and its key for ours."""
+    """How a server is spoken to over HTTP: each request has `timeout` to be answered.
+
+    `ca_file` and `verify` are for the server's certificate, `client_cert` and `client_key` for ours.
+    """
 
     ca_file: Path | None = None
     verify: bool = True

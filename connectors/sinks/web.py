@@ -48,7 +48,7 @@ class WebClient:
             maxsize=1,
             retries=False,
             timeout=urllib3.Timeout(settings.timeout.total_seconds()),
-            ssl_context=_tls(settings) if parts.scheme == "https" else None,
+            ssl_context=tls_context(settings) if parts.scheme == "https" else None,
         )
 
     def post(
@@ -66,7 +66,7 @@ class WebClient:
             ) from None
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             raise Transient(f"{self.where} cannot be reached: {_reason(exc)}") from None
-        retry_after = _seconds(answer.headers.get("Retry-After"))
+        retry_after = retry_seconds(answer.headers.get("Retry-After"))
         if answer.status in (401, 403, 407):
             raise ConfigError(f"{self.where} refuses us: status {answer.status}", remedy="see the credentials")
         if 300 <= answer.status < 400:
@@ -80,7 +80,8 @@ class WebClient:
         self._pool.clear()
 
 
-def _tls(settings: Web) -> ssl.SSLContext:
+def tls_context(settings: Web) -> ssl.SSLContext:
+    """What the settings ask of TLS. Raises ConfigError where a certificate cannot be read."""
     context = ssl.create_default_context()
     if not settings.verify:
         context.check_hostname = False
@@ -114,7 +115,7 @@ def _reason(exc: BaseException) -> str:
     return getattr(exc, "strerror", None) or type(exc).__name__
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def retry_seconds(retry_after: str | None) -> float | None:
     """A Retry-After header (RFC 9110, section 10.2.3): seconds, or a date."""
     if retry_after is None:
         return None

@@ -30,8 +30,9 @@ def check_foresight(grammar: Any, report: Report) -> None:
         for index, route in enumerate(stream.routes):
             if route.when is not None and never_true(route.when):
                 _warn(report, f"{path}.routes[{index}].when", "never true: no event takes this route", "remove it")
+        rolled = [f"{name}/{rollup.name}" for rollup in stream.rollups for name in rollup.to]
         for index, test in enumerate(stream.tests):
-            _check_test(f"{path}.tests[{index}]", test, known, report)
+            _check_test(f"{path}.tests[{index}]", test, [*known, *rolled], report)
     for name in grammar.destinations:
         if name not in used:
             _warn(

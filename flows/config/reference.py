@@ -82,6 +82,11 @@ def prose_and_examples(of: Struct) -> tuple[str, tuple[str, ...]]:
     return "\n\n".join(prose), tuple(examples)
 
 
+def shared(of: Struct) -> tuple[Struct, ...]:
+    """The structs whose settings a component has beside its own."""
+    return tuple(base for base in of.__mro__[1:] if issubclass(base, msgspec.Struct) and base is not msgspec.Struct)
+
+
 def _whole(example: str) -> str:
     """The configuration that an example of a docstring is a part of."""
     of_file, of_stream = "", ""
@@ -92,6 +97,9 @@ def _whole(example: str) -> str:
             of_file += f"{part.rstrip()}\n"
         else:
             raise ValueError(f"an example must begin with the key that it stands under: {part[:40]!r}")
+    named = re.findall(r"^ {2}(\w+):", of_file, re.MULTILINE) if of_file.startswith("destinations:") else []
+    if named and "lake" not in named and "routes:" not in of_stream:  # where all events go by default
+        of_stream += f"    routes: [{{to: [{', '.join(named)}]}}]\n"
     return f"{of_file}streams:\n{STREAM}{of_stream}"
 
 
@@ -111,7 +119,7 @@ def _section(name: str, of: Struct) -> str:
     if len(fields) == 1 and not of.__struct_config__.tag:
         parts += [f"`{name}:` takes: {_kind(of, fields[0])}.", ""]
     else:
-        parts += [*_table(of), ""]
+        parts += [*_table(of), "", *(f"{prose_and_examples(base)[0]}\n" for base in shared(of))]
     for nested in _nested(of):
         parts += [f"`{_snake(nested)}`: {prose_and_examples(nested)[0]}", "", *_table(nested), ""]
     return "\n".join(parts)
@@ -168,8 +176,8 @@ def _bounds(marks: tuple[Any, ...]) -> str:
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
-    value = field.default
-    if value is None or value is msgspec.NODEFAULT or value in ((), {}):
+    value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    if value is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct) or value in ((), {}):
         return ""
     if isinstance(value, timedelta):
         return f"`{_duration(value)}`"

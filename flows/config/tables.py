@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from connectors.sinks.settings import DeltaDestination, Pushed
+from connectors.sinks.place import Place
+from connectors.sinks.settings import Pushed
 from connectors.values import as_written
 from flows.config.report import Report
 
@@ -88,7 +89,7 @@ def check_tables(routed: dict[str, list[str]], destinations: dict[str, Any], rep
             report.add(f"destinations.{name}.uri", what, "give each destination a place of its own")
 
 
-def _table(destination: DeltaDestination, stream: str) -> str:
+def _table(destination: Place, stream: str) -> str:
     uri = destination.table_uri(stream)
     if destination.is_local:
         return os.path.normpath(uri)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from flows.config import check, render_text
-from flows.config.reference import destinations, pages, prose_and_examples
+from flows.config.reference import destinations, pages, prose_and_examples, shared
 from flows.config.settings import LOGS, STEPS, StreamTest
 from flows.rollups import Rollup
 from flows.routes import Route
@@ -42,8 +42,8 @@ def test_a_component_has_an_example_and_its_page_a_section(of: type[msgspec.Stru
 
 
 @pytest.mark.parametrize("of", COMPONENTS)
-def test_a_docstring_explains_every_setting(of: type[msgspec.Struct]) -> None:
-    prose = prose_and_examples(of)[0]
+def test_a_docstring_or_the_page_of_the_configuration_explains_every_setting(of: type[msgspec.Struct]) -> None:
+    prose = "".join(prose_and_examples(one)[0] for one in (of, *shared(of))) + (DOCS / "configuration.md").read_text()
     missing = [field.encode_name for field in msgspec.structs.fields(of) if not told(field.encode_name, prose)]
     assert missing == [], f"{of.__name__}'s docstring does not say what they do"
 

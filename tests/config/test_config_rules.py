@@ -50,6 +50,26 @@ def test_a_table_cannot_lie_inside_another(problems: Problems) -> None:
     assert "lies inside" in problem.message
 
 
+def test_parquet_files_cannot_lie_in_a_table(problems: Problems) -> None:
+    [problem] = problems(f"""
+        destinations:
+          lake:  {{type: delta, uri: "./lake/{{stream}}"}}
+          files: {{type: parquet, uri: "./lake/{{stream}}"}}
+        streams: {{web: {{id: {ID}, routes: [{{to: [lake, files]}}]}}}}
+    """)
+    assert problem.path == "destinations.files.uri"
+    assert "that of destination 'lake'" in problem.message
+
+
+def test_what_parquet_files_cannot_be_told_is_named(problems: Problems) -> None:
+    found = problems(f"""
+        destinations:
+          lake: {{type: parquet, uri: "gs://b/{{stream}}", roll_age: 0s, roll_rows: 0, commit_interval: 1s}}
+        streams: {{web: {{id: {ID}}}}}
+    """)
+    assert {problem.path.rpartition(".")[2] for problem in found} == {"uri", "roll_age", "roll_rows", "commit_interval"}
+
+
 def test_an_id_belongs_to_one_stream(problems: Problems) -> None:
     [problem] = problems(f"streams:\n  web: {{id: {ID}}}\n  app: {{id: {ID.upper()}}}\n")
     assert "stream 'web' has this id too" in problem.message

@@ -273,8 +273,8 @@ def test_a_rollups_row_has_a_time_and_an_identity() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"url": "siem:8088"}, "write https://host:8088"),
-        ({"url": "https://siem:80888"}, "write https://host:8088"),
+        ({"url": "siem:8088"}, "neither http:// nor https://"),
+        ({"url": "https://siem:80888"}, "port cannot be read"),
         ({"url": "https://me:pw@siem:8088"}, "user has no place"),
         ({"token": Secret("")}, "token: empty"),
         ({"token": Secret("a\nb")}, "characters that no token has"),

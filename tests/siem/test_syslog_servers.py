@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,6 +21,7 @@ from connectors.telemetry import ROWS_SENT_AGAIN
 from tests.conftest import had
 from tests.flows.pipelines import until
 from tests.services.certificates import Authority
+from tests.services.process import ROOT
 from tests.services.syslog import Rsyslog, SyslogServer
 from tests.sinks.sending import Sending, event, ids, rows_of, settled
 
@@ -225,3 +228,24 @@ def test_a_message_of_max_bytes_arrives_whole_and_a_longer_one_is_a_dead_letter(
     sending.close()
     settled(lambda: len(server.received()) == 3, "the longest")
     assert server.received()[-1]["msg"] == "y" * fits
+
+
+@ways
+def test_a_process_killed_right_after_its_last_send_has_lost_nothing(server: SyslogServer, way: Way) -> None:
+    """Nothing is closed in order then, so nothing that the server still says may come in afterwards and reset it all."""
+    send = """
+import os, signal, sys
+from pathlib import Path
+from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
+from tests.sinks.sending import event, rows_of
+address, ca = sys.argv[1:]
+settings = SyslogDestination(address=address, ca_file=Path(ca) if address.startswith("tls") else None)
+rows = rows_of(*[[event(n, pad="x" * 300) for n in range(k, k + 500)] for k in range(0, 20_000, 500)])
+SyslogEndpoint(settings, "siem").connect().send("payments", rows)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", send, way(server)["address"], str(server.authority.ca)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    settled(lambda: len(server.received()) >= MANY, "all messages")
+    assert numbers(server) == list(range(MANY))

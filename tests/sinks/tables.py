@@ -37,11 +37,12 @@ class Dataflow:
         log: str = "log-1",
         types: dict[str, str] | None = None,
         schema: str = "evolve",
+        writer: Any = None,
         **more: Any,
     ) -> None:
         settings = lake if isinstance(lake, DeltaDestination) else DeltaDestination(uri=f"{lake}/{{stream}}")
         self._processor = StreamProcessor(STREAM, Stream(id=STREAM_ID, types=types or {}), "lake", _engine)
-        self.writer = DeltaWriter(settings, log, schemas={STREAM: schema}, **more)
+        self.writer = writer or DeltaWriter(settings, log, schemas={STREAM: schema}, **more)
         self._offsets: dict[int, count[int]] = {}
 
     def stage(self, events: Sequence[Any], *, partition: int = 0, offset: int | None = None) -> list[str]:

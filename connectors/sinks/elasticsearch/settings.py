@@ -21,7 +21,8 @@ class ElasticsearchDestination(
     `index` may hold `{stream}`, `{source}`, `{date}` and fields of the event, `{event.app}`; it begins with a text of its
     own. A document has the columns of a row, and `@timestamp`. With `op: create`, which data streams need, an event that
     is there already stays as it is. A document that does not fit the mapping is a dead letter. `url` may be a list of
-    nodes. Credentials are `username` and `password`, or an `api_key` as Elasticsearch shows it encoded.
+    nodes, `pipeline` an ingest pipeline that documents go through; `compress` gzips requests. Credentials are
+    `username` and `password`, or an `api_key` as Elasticsearch shows it encoded.
     """
 
     url: Annotated[str, msgspec.Meta(min_length=1)] | tuple[str, ...]

@@ -18,7 +18,8 @@ class HttpDestination(Web, frozen=True, forbid_unknown_fields=True, kw_only=True
         destinations:
           alerts: {type: http, url: "https://hooks.example/{stream}", headers: {Authorization: "Bearer ${HOOK_TOKEN}"}}
 
-    A request is a JSON `array` of events, `ndjson`, or one `event`, with its `event_id` as `Idempotency-Key`. With
+    A request (`method`, with `headers` of your own, gzipped with `compress`) has as its body what `format` says: a JSON
+    `array` of events, `ndjson`, or one `event`, with its `event_id` as `Idempotency-Key`. With
     `sign_key` each request has a header `sign_header`: `t=<seconds since 1970>,v1=<HMAC-SHA-256, hexadecimal, of "<t>."
     and the body before any compression>`.
 

@@ -20,7 +20,8 @@ class KafkaDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `topic` may hold `{stream}`, `{source}`, `{date}` and fields of the event; it begins with a text of its own, and is
     created where it is missing, with the cluster's own defaults for what is left out of `partitions` and
     `replication_factor`. `key` is the path of what becomes the record's key: records of one key keep their order.
-    `options` passes any kafka-python producer option (TLS, SASL, …).
+    `bootstrap_servers` is `host:port`, or a list of them; `compression` is that of record batches; what is not
+    acknowledged within `timeout` is sent again. `options` passes any kafka-python producer option (TLS, SASL, …).
     """
 
     bootstrap_servers: str | tuple[str, ...]

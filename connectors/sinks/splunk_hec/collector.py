@@ -7,7 +7,6 @@ collector or in the configuration, is a ConfigError and no refusal of events: th
 from __future__ import annotations
 
 import gzip
-import ssl
 import uuid
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -18,6 +17,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 
 from connectors.errors import ConfigError, HeadraceError, Transient
 from connectors.sinks.splunk_hec.settings import SplunkHecDestination
+from connectors.sinks.web import retry_seconds, tls_context
 from connectors.values import as_written
 
 _ACCEPTED = 0
@@ -116,7 +116,7 @@ class Collector:
             return Malformed(said, number)
         if response.status in (404, 405) or response.status < 400:
             return ConfigError(said, remedy="is `url` that of an HTTP Event Collector?")
-        return Transient(said, retry_after=_seconds(response.headers.get("Retry-After")))
+        return Transient(said, retry_after=retry_seconds(response.headers.get("Retry-After")))
 
     def _keep_cookies(self, response: urllib3.BaseHTTPResponse) -> None:
         for header in response.headers.getlist("Set-Cookie"):
@@ -127,27 +127,13 @@ class Collector:
 
 
 def _pool(settings: SplunkHecDestination) -> urllib3.PoolManager:
-    context = urllib3.util.create_urllib3_context()
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        if not settings.verify:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # one a request; it was asked for
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        elif settings.ca_file is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(settings.ca_file)
-        if settings.client_cert is not None:
-            context.load_cert_chain(settings.client_cert, settings.client_key)
-    except OSError as exc:  # ssl.SSLError is one
-        names = ", ".join(str(f) for f in (settings.ca_file, settings.client_cert, settings.client_key) if f)
-        what = f"the certificates for {as_written(settings.url)} cannot be used ({names}): {exc}"
-        raise ConfigError(what, remedy="ca_file, client_cert and client_key are PEM files") from exc
+    if not settings.verify:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # one a request; it was asked for
     return urllib3.PoolManager(
         num_pools=1,
         maxsize=1,
         timeout=urllib3.Timeout(total=settings.timeout.total_seconds()),
-        ssl_context=context,
+        ssl_context=tls_context(settings) if settings.base.startswith("https") else None,
     )
 
 
@@ -157,10 +143,6 @@ def _read(data: bytes) -> dict[str, Any]:
     except msgspec.DecodeError:
         return {}
     return answer if isinstance(answer, dict) else {}
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after is not None and retry_after.strip().isdigit() else None
 
 
 def _unreachable(address: str, exc: HTTPError) -> HeadraceError:

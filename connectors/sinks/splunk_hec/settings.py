@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 
 from connectors.sinks.phrase import phrase
+from connectors.sinks.sent import Rows, Web, check_web
 from connectors.values import Between, Bytes, Secret
 
-Timeout = Annotated[timedelta, Between(timedelta(milliseconds=100), timedelta(minutes=10))]
 AckTimeout = Annotated[timedelta, Between(timedelta(seconds=1), timedelta(hours=1))]
 
 
 class SplunkHecDestination(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="splunk_hec"
+    Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="splunk_hec"
 ):
     """A Splunk HTTP Event Collector, or what takes events as it does: each event at least once.
 
         destinations:
+          lake: {type: delta, uri: "./data/lake/{stream}"}
           siem: {type: splunk_hec, url: "https://siem:8088", token: "${SPLUNK_TOKEN}", ack: true}
+        routes:
+          - {to: [siem, lake]}
 
-    The event goes as JSON; `time` is its timestamp. `host`, `source`, `sourcetype`, `index` and the indexed `fields` are
-    texts that may name fields: `{event.host}`; one that comes out empty is left to the collector. `fields` always has
-    `event_id` and `stream`.
+    `url` is the collector's, `token` its own. The event goes as JSON, gzipped unless `compress: false`; `time` is its
+    timestamp. `host`, `source`, `sourcetype`, `index` and the indexed `fields` are texts that may name fields:
+    `{event.host}`; one that comes out empty is left to the collector. `fields` always has `event_id` and `stream`.
 
     Without `ack` a row counts as delivered once the collector has taken it, which is into memory. With it (the token
     needs "indexer acknowledgement") it is once Splunk says that it is indexed; what is not within `ack_timeout` is sent
@@ -40,20 +42,17 @@ class SplunkHecDestination(
     host: str | None = None
     source: str = "{source}"
     sourcetype: str = "_json"
-    fields: dict[str, str] = {}
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
     ack: bool = False
     ack_timeout: AckTimeout = timedelta(minutes=2)
     compress: bool = True
-    ca_file: Path | None = None
-    client_cert: Path | None = None
-    client_key: Path | None = None
-    verify: bool = True
-    timeout: Timeout = timedelta(seconds=30)
-    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 5_000
+    batch_rows: Rows = 5_000
     batch_bytes: Bytes = 1_000_000
 
     def __post_init__(self) -> None:
-        self._check_url()
+        check_web(self, self.url)
+        if urlsplit(self.url).query or urlsplit(self.url).username is not None:
+            raise ValueError("url: a query or a user has no place in it; write https://host:8088")
         for name in ("index", "host", "source", "sourcetype"):
             _checked(name, getattr(self, name) or "")
         for name, text in self.fields.items():
@@ -62,25 +61,11 @@ class SplunkHecDestination(
                 raise ValueError(f"fields: {name} is always there; take another name")
         if not re.fullmatch(r"[!-~]+", self.token):
             raise ValueError("token: empty, or with characters that no token has")
-        if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key: there is no client_cert to go with it; give both or none")
 
     @property
     def base(self) -> str:
         """The collector's address up to and without `/services/…`."""
         return str.__str__(self.url).split("/services/collector")[0].rstrip("/")
-
-    def _check_url(self) -> None:
-        remedy = "write https://host:8088"
-        try:
-            parts = urlsplit(self.url)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            raise ValueError(f"url: its host or port cannot be read; {remedy}") from None
-        if parts.scheme not in ("http", "https") or not host:
-            raise ValueError(f"url: neither http:// nor https://; {remedy}")
-        if parts.query or parts.fragment or parts.username is not None:
-            raise ValueError(f"url: a query, a fragment or a user has no place in it; {remedy}")
 
 
 def _checked(name: str, text: str) -> None:

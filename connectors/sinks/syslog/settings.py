@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from connectors.sinks.phrase import phrase
+from connectors.sinks.sent import Concurrency, Rows, Sent, Timeout
 from connectors.values import Between, Bytes, Secret
 
 FACILITIES = (
@@ -25,7 +26,6 @@ SEVERITIES = {
 }
 """Names of the severities 0 to 7 (RFC 5424, table 2), and what loggers call them."""
 
-Timeout = Annotated[timedelta, Between(timedelta(milliseconds=100), timedelta(minutes=10))]
 Window = Annotated[timedelta, Between(timedelta(0), timedelta(hours=1))]
 
 _SD_NAME = re.compile(r"[!#-<>-\\^-~]{1,32}")
@@ -33,7 +33,7 @@ _SD_ID = re.compile(r"[!#-<>-?A-\\^-~]{1,32}(@[0-9.]+)?")
 
 
 class Cef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The header of a CEF message, and its extension. Each is a text that may name fields: `{event.name}`.
+    """The header of a CEF message, and its extension, in texts that may name fields: `{event.name}`.
 
     Without `extensions` the event goes as JSON into `msg`. `rt` (the time) and `externalId` (the event's id) are always
     there.
@@ -45,7 +45,7 @@ class Cef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     event_class: str = "{stream}"
     name: str = "{source}"
     severity: str = "5"
-    extensions: dict[str, str] = {}
+    extensions: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (*self.__struct_fields__[:-1], *self.extensions):
@@ -55,22 +55,30 @@ class Cef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
                 raise ValueError(f"extensions: {name[:60]!r} is no CEF key; use letters, digits, '_' and '.'")
 
 
-class SyslogDestination(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="syslog"
-):
+class SyslogDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="syslog"):
     """A syslog server: RFC 5424 messages over TCP (octet counting, RFC 6587) or TLS (RFC 5425), at least once.
 
         destinations:
+          lake: {type: delta, uri: "./data/lake/{stream}"}
           siem: {type: syslog, address: "tls://siem:6514", severity: "{event.level}"}
+        routes:
+          - {to: [siem, lake]}
 
-    Texts may name fields, `{source}`, `{event.host}`; a facility or severity that the field has not, or that is none, is
-    `user` and `info`. `body` is the event as JSON, as CEF, or the text `message` (as JSON where that is empty). Each
-    message carries `event_id` and `stream` as structured data under `sd_id`, and what `structured_data` adds.
+    `address` is `tcp://host:port` or `tls://host:port`. Texts may name fields, `{source}`, `{event.host}`. A `facility`
+    or `severity` that the field has not, or that is none, is `user` and `info`; `hostname` (this machine's unless set),
+    `app_name`, `procid` and `msgid` are made printable ASCII. Each message carries `event_id` and `stream` as structured
+    data under `sd_id`, and what `structured_data` adds. `body` is the row as JSON, as `cef`, or the text `message` (as
+    JSON where that is empty); `bom` says when a byte order mark is before it: where it is not ASCII.
 
-    Syslog acknowledges nothing. Rows count as delivered once the server's TCP has all their bytes; those of the last
-    `resend_within`, at most about `resend_bytes`, are kept and sent again when a connection breaks. `max_bytes` is the
-    longest message the server takes whole, without its length before it (rsyslog: 8096 unless told otherwise, and what
-    is longer it cuts off); a longer one is a dead letter.
+    `max_bytes` is the longest message the server takes whole, without its length before it (rsyslog: 8096 unless told
+    otherwise, and what is longer it cuts off); a longer one is a dead letter.
+
+    `ca_file`, `server_name` and `verify` are for the server's certificate; `client_cert`, `client_key` and
+    `client_key_password` are ours.
+
+    Syslog acknowledges nothing. Rows count as delivered once the server's TCP has all their bytes; a server that takes
+    nothing for `timeout` is given up. Rows of the last `resend_within`, at least the newest `resend_bytes`, are kept and
+    sent again when a connection breaks. More connections than one (`concurrency`) lose the order.
     """
 
     address: Annotated[str, msgspec.Meta(min_length=1)]
@@ -81,10 +89,10 @@ class SyslogDestination(
     procid: str = "-"
     msgid: str = "{stream}"
     sd_id: str = "headrace@32473"
-    structured_data: dict[str, str] = {}
+    structured_data: dict[str, str] = msgspec.field(default_factory=dict)
     body: Literal["json", "cef", "message"] = "json"
     message: str = "{event.message}"
-    cef: Cef = Cef()
+    cef: Cef = msgspec.field(default_factory=Cef)
     bom: Literal["needed", "always", "never"] = "needed"
     max_bytes: Bytes = 8096
     ca_file: Path | None = None
@@ -96,8 +104,8 @@ class SyslogDestination(
     timeout: Timeout = timedelta(seconds=30)
     resend_bytes: Bytes = 8_388_608
     resend_within: Window = timedelta(seconds=30)
-    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 5_000
-    batch_bytes: Bytes = 4_194_304
+    batch_rows: Rows = 5_000
+    concurrency: Concurrency = 1
 
     def __post_init__(self) -> None:
         self._check_address()

@@ -4,7 +4,7 @@ TCP tells only what the other *host* has taken. Three things are done about that
 host's TCP has acknowledged every byte (Linux: SIOCOUTQ). A server that went away is noticed before anything is written
 to it, because the kernel would take the bytes all the same. And a connection is ended in order: TLS is shut down,
 then our side, and then what the server still says is read until it has closed too; a socket closed with unread bytes in
-it (TLS 1.3 session tickets) is reset, and a reset makes the other side throw away what it has not read yet.
+it (TLS 1.3 session tickets) is reset, and what it had still to send, perhaps what the server had not read, is lost.
 """
 
 from __future__ import annotations

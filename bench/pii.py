@@ -1,71 +1,23 @@
-"""What each kind of `mask` costs, and `sample`: events/s of one core; and how often `pii` is right.
+"""How often the mask `pii` is right: recall and precision by kind, over generated sentences.
 
-python -m bench.mask            # some 30 s; --rows N for another number of events
+python -m bench.pii
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import uuid
 from collections import Counter
 from collections.abc import Callable
 
-import pyarrow as pa
-
-from bench.parse import best_of
-from flows.config import Stream
-from flows.engine import open_engine
-from flows.processor import StreamProcessor, open_pipeline_engine
-from flows.steps import Mask, Sample, Step
 from flows.steps.mask.pii import is_card, mask_pii
-from tests.steps.parsing import lines_of
-
-CARD, ADDRESS = "41111111111{0:05d}", "203.0.{1}.{1}"
-PLAIN = "GET /a/{0} took {1}ms by worker {1}, all is well"
-PERSONAL = "jane{0}@example.com paid with 4111 1111 1111 1111 from 203.0.{1}.7"
-HALF = f"CASE WHEN m LIKE '%x%' THEN NULL ELSE CAST('0x' || left(sha256(m), 13) AS BIGINT) < {2**51} END"
-CASES: dict[str, tuple[Step, str, str | None]] = {
-    "redact": (Mask({"event.m": "redact"}), CARD, "CASE WHEN m IS NOT NULL THEN '[redacted]' END"),
-    "last4": (Mask({"event.m": "last4"}), CARD, "repeat('*', length(m) - 4) || right(m, 4)"),
-    "hash": (Mask({"event.m": "hash"}), CARD, "sha256(m)"),
-    "hmac": (Mask({"event.m": "hmac"}), CARD, "sha256(unhex(sha256(m)))"),
-    "ip24": (Mask({"event.m": "ip24"}), ADDRESS, "regexp_replace(m, '[0-9]+$', '0')"),
-    "null": (Mask({"event.m": "null"}), CARD, None),
-    "pii, texts without any": (Mask({"event.m": "pii"}), PLAIN, "regexp_matches(m, '@|[0-9]{7}')"),
-    "pii, three findings in each": (Mask({"event.m": "pii"}), PERSONAL, None),
-    "sample by key": (Sample(0.5, "event.m"), CARD, HALF),
-}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=20_000)
-    rows = parser.parse_args().rows
-    print("| | step alone | whole pipeline | bare DuckDB |\n|---|---|---|---|")
-    for name, (step, text, sql) in CASES.items():
-        texts = [text.format(number, number % 250) for number in range(rows)]
-        lines = lines_of([{"source": "s", "event": {"m": one}} for one in texts])
-        without, whole = (_seconds(steps, lines) for steps in ((), (step,)))
-        bare = "—"
-        if sql is not None:
-            with open_engine() as engine:
-                engine.register("t", pa.table({"m": texts}))
-                query = f"SELECT {sql} AS v FROM t"
-                seconds = best_of(3, lambda engine=engine, query=query: engine.sql(query).to_arrow_table())  # type: ignore[misc]
-                bare = f"{rows / seconds:,.0f}"
-        added = whole - without
-        alone = f"{rows / added:,.0f}" if added > 0.02 * whole else "too little to measure"
-        print(f"| `{name}` | {alone} | {rows / whole:,.0f} | {bare} |")
-    print("\n| `pii` | of what there was, found | of what was found, right |\n|---|---|---|")
+    print("| `pii` | of what there was, found | of what was found, right |\n|---|---|---|")
     for kind, (recall, precision) in accuracy().items():
         print(f"| {kind} | {recall:.1%} | {precision:.1%} |")
-
-
-def _seconds(steps: tuple[Step, ...], lines: object) -> float:
-    processor = StreamProcessor("s", Stream(id="x", steps=steps, mask_key="k"), "lake", open_pipeline_engine())  # type: ignore[arg-type]
-    return best_of(3, lambda: processor.process(lines))  # type: ignore[arg-type]
 
 
 def accuracy(count: int = 3_000) -> dict[str, tuple[float, float]]:

@@ -1,0 +1,95 @@
+"""Rows as a table of typed columns takes them: the table grows with them, and what does not fit is kept or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.sinks.base import Rejects
+from connectors.sinks.conform import RESCUED, conform_query, settle_json
+from connectors.sinks.evolve import evolve, for_tables, without_empty_structs
+from connectors.telemetry import DEAD_LETTERS, ROWS_COMMITTED, VALUES_RESCUED
+
+OFFSET = "_offset"
+PARTITION = "_partition"
+
+
+class Fitting:
+    """The ways of one table: `mode` is its stream's `schema` (`evolve`, `rescue`, `reject`).
+
+    Rows come with the columns `_offset` and `_partition` of the log. What `reject` refuses goes to `rejects`; `part`
+    names a part of the table that keeps offsets of its own.
+    """
+
+    def __init__(self, stream: str, destination: str, mode: str, rejects: Rejects | None) -> None:
+        self._stream = stream
+        self._destination = destination
+        self._mode = mode
+        self._rejects = rejects
+
+    def grown(
+        self, schema: pa.Schema, batches: Sequence[pa.Table], engine: duckdb.DuckDBPyConnection, *, new: bool
+    ) -> pa.Schema:
+        """The table's schema once it takes the batches; unchanged unless the table is `new` or may evolve."""
+        if new or self._mode == "evolve":
+            for batch in batches:
+                schema = evolve(schema, for_tables(settle_json(batch, schema, engine)))
+            schema = without_empty_structs(schema)
+        return schema
+
+    def rows(
+        self,
+        batches: Sequence[pa.Table],
+        schema: pa.Schema,
+        offsets: Mapping[int, int],
+        engine: duckdb.DuckDBPyConnection,
+        *,
+        part: str = "",
+    ) -> pa.Table:
+        """The batches as rows of `schema`, without those that are rejected: these are safe elsewhere by then.
+
+        `offsets` are the next offsets wanted once the rows are committed. Raises Fenced, Transient.
+        """
+        return pa.concat_tables([self._conformed(batch, schema, offsets, engine, part) for batch in batches])
+
+    def count(self, rows: pa.Table) -> None:
+        """Counts rows that are committed."""
+        ROWS_COMMITTED.labels(self._destination, self._stream).inc(rows.num_rows)
+        if RESCUED in rows.column_names:
+            rescued = rows.num_rows - rows.column(RESCUED).null_count
+            if rescued:
+                VALUES_RESCUED.labels(self._destination, self._stream).inc(rescued)
+
+    def _conformed(
+        self,
+        batch: pa.Table,
+        schema: pa.Schema,
+        offsets: Mapping[int, int],
+        engine: duckdb.DuckDBPyConnection,
+        part: str,
+    ) -> pa.Table:
+        engine.register("batch", batch)
+        try:
+            rows = engine.sql(conform_query(batch.schema, schema, "batch")).to_arrow_table().cast(schema)
+        finally:
+            engine.unregister("batch")
+        if self._mode != "reject" or self._rejects is None:
+            return rows
+        unfit = pc.is_valid(rows.column(RESCUED))
+        if pc.any(unfit).as_py():
+            origin = batch.select([PARTITION, OFFSET]).filter(unfit)
+            rejected = rows.filter(unfit)
+            self._rejects.reject(rejected, origin, self._stream, self._destination, offsets, engine, part=part)
+            DEAD_LETTERS.labels(self._stream, "schema").inc(rejected.num_rows)
+        return rows.filter(pc.invert(unfit))
+
+
+def by_schema(staged: Sequence[pa.Table]) -> list[pa.Table]:
+    """The tables, those of one schema as one, in order."""
+    groups: dict[bytes, list[pa.Table]] = {}
+    for table in staged:
+        groups.setdefault(table.schema.serialize().to_pybytes(), []).append(table)
+    return [pa.concat_tables(tables) for tables in groups.values()]

@@ -25,6 +25,7 @@ from connectors.telemetry import EVENTS_DROPPED
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.destinations import open_writers, topic_of
 from flows.lookups import watch
+from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.stages import SET_ASIDE
 from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
@@ -78,6 +79,7 @@ class _Processing:
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
         self._version = config_version(config)
         self._elsewhere = elsewhere
+        self._newcomers = Newcomers(config)
         self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
         self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
 
@@ -95,6 +97,7 @@ class _Processing:
             if name is None and batch.only not in (None, dead_letters.NAME):
                 continue
             if name is None:  # taken when the configuration named it: it must not become invisible
+                self._newcomers.meet(part.stream)
                 reason = f"the configuration has no stream {part.stream} any more"
                 letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
                 rows.setdefault(dead_letters.NAME, []).append(letters)

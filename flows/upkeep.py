@@ -104,11 +104,13 @@ def run_round(config: Config, *, now: Callable[[], datetime] = lambda: datetime.
 class Rounds:
     """Starts the rounds of a running dataflow: `tick` often, `stop` at the end."""
 
-    def __init__(self, config: Config, file: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: Config, file: Path, text: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`text` is a file with what `file` held when `config` was accepted."""
         rules = [table.settings.maintenance for table in lake_tables(config)[:-1]]
         every = [rule.every.total_seconds() for rule in rules if rule.enabled]
         self._every = min(every, default=0.0)
-        self._command = [sys.executable, "-m", "flows.upkeep", "--config", str(file), "--parent", str(os.getpid())]
+        self._command = [sys.executable, "-m", "flows.upkeep", "--config", str(file), "--text", str(text)]
+        self._command += ["--parent", str(os.getpid())]
         self._clock = clock
         self._due = clock() + self._every
         self._running: subprocess.Popen[bytes] | None = None
@@ -179,6 +181,7 @@ def main() -> None:
     """The entry point of a round."""
     parser = argparse.ArgumentParser(prog="python -m flows.upkeep", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--text", type=Path, help="a file with what the configuration held when it was accepted")
     parser.add_argument("--parent", type=int, help="end when this process ends")
     arguments = parser.parse_args()
     if arguments.parent is not None:
@@ -186,7 +189,7 @@ def main() -> None:
     configure_logging()
     structlog.contextvars.bind_contextvars(process="maintenance")
     try:
-        config = load(arguments.config)
+        config = load(arguments.config, text=arguments.text.read_bytes() if arguments.text else None)
         with ownership(config.data) as mine:
             if mine:
                 run_round(config)

@@ -55,7 +55,8 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    config = load(arguments.config)
+    held = arguments.text.read_bytes() if arguments.text else None
+    config = load(arguments.config, text=held)
     log = open_log(config.log)
     stop = Stop(_ends(log) if arguments.drain else None)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,6 +86,7 @@ def _ends(log: Log) -> dict[int, int]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flows.worker", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--text", type=Path, help="a file with what the configuration held when it was accepted")
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--parent", type=int, help="end when this process ends")

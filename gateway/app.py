@@ -36,8 +36,8 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     appender = Appender(settings.log, log)
     tokens = TokenStore(tokens_path(settings.data))
     quotas = Quotas(settings.data / "quotas.bin")
-    app.extensions["headrace"] = {"tokens": tokens, "appender": appender}
     ingest = Ingest(settings, tokens, quotas, appender)
+    app.extensions["headrace"] = {"tokens": tokens, "appender": appender, "ingest": ingest}
     flask_app = app.wsgi_app
 
     def route(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,6 +19,12 @@ APPEND_SECONDS = Histogram(
     "headrace_append_seconds",
     "How long the log took to acknowledge a request.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+CONFIG = Gauge(
+    "headrace_config_info",
+    "1 for the version of the configuration that the gateway has taken, 0 for those before it.",
+    ["version"],
+    multiprocess_mode="mostrecent",
 )
 
 

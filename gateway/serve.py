@@ -23,6 +23,7 @@ from granian.log import LogLevels
 
 from connectors.errors import HeadraceError
 from connectors.parent import die_with
+from gateway.reloading import Source, follow
 from gateway.settings import Settings
 from gateway.tokens import TokenStore, tokens_path
 
@@ -37,11 +38,13 @@ def serve(
     port: int = 8080,
     workers: int | None = None,
     on_ready: Callable[[str], None] | None = None,
+    source: Source | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is under way. Belongs to a process's main thread.
 
     `port` 0 picks a free one. `on_ready` is called once, from another thread, with the URL (`http://127.0.0.1:8080`) as
-    soon as an event can be taken. HeadraceError if the address cannot be had. SystemExit(1) if the workers failed.
+    soon as an event can be taken. `source` is asked for changed settings. HeadraceError if the address cannot be had.
+    SystemExit(1) if the workers failed.
     """
     address, reserved = _reserve(host, port)
     port = reserved.getsockname()[1]
@@ -66,20 +69,26 @@ def serve(
         shown = f"[{address}]" if ":" in address else address
         reached = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)  # noqa: S104 # compared, not bound
         server.on_startup(_announcer(f"http://{reached}:{port}", f"http://{shown}:{port}", on_ready))
+    if source is not None:  # what this process takes, a worker that is started later begins with
+        follow(source, lambda _: None, tell=True)
     try:
-        server.serve(target_loader=partial(_application, settings, os.getpid()), wrap_loader=False)
+        server.serve(target_loader=partial(_application, settings, source, os.getpid()), wrap_loader=False)
     finally:
         reserved.close()
 
 
-def _application(settings: Settings, parent: int) -> Any:
+def _application(settings: Settings, source: Source | None, parent: int) -> Any:
     """The application of one worker process."""
     die_with(parent, signal.SIGTERM)  # not SIGKILL: what is under way is finished
     from connectors.telemetry import configure_logging
     from gateway.app import create_app
 
     configure_logging()
-    return create_app(settings)
+    if source is None:
+        return create_app(settings)
+    app = create_app(source.begin())
+    follow(source, app.extensions["headrace"]["ingest"].take)
+    return app
 
 
 def _reserve(host: str, port: int) -> tuple[str, socket.socket]:

@@ -32,7 +32,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `data` is the directory of the token store and of what its processes share. `max_body_bytes` holds for a body as
     sent and as inflated. `body_timeout` (seconds) bounds how long a body may take to arrive. `threads` is how many
-    requests one process works on at once, each of which may be waiting for its body or for the log.
+    requests one process works on at once, each of which may be waiting for its body or for the log. `version` names the
+    configuration that they are from.
+
+    While the gateway runs, `streams` and `version` may change, and nothing else (`gateway.reloading`).
     """
 
     data: Path
@@ -42,3 +45,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     header_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     threads: Annotated[int, msgspec.Meta(ge=2)] = 256
+    version: str = ""

@@ -10,7 +10,9 @@ from uuid import UUID
 from connectors.errors import HeadraceError
 
 if TYPE_CHECKING:
-    from flows.config import Config
+    from pathlib import Path
+
+    from flows.config import Accepted, Config
     from gateway.settings import Settings
     from gateway.tokens import Token, TokenStore
 
@@ -20,9 +22,11 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 def gateway_settings(config: Config) -> Settings:
     """What the gateway needs of a configuration."""
+    from flows.config import config_version
     from gateway.settings import Limits, Settings, StreamSettings
 
     return Settings(
+        version=config_version(config),
         data=config.data,
         log=config.log,
         streams=tuple(
@@ -37,6 +41,32 @@ def gateway_settings(config: Config) -> Settings:
             for name, stream in config.streams.items()
         ),
     )
+
+
+class ConfigSource:
+    """A `gateway.reloading.Source`: the configuration in the file `path`, of which `current` was accepted."""
+
+    def __init__(self, path: Path, current: Accepted) -> None:
+        from flows.config import Watch
+
+        self._path = path
+        self._watch = Watch(path, current)
+
+    def begin(self) -> Settings:
+        """The settings in force; this process looks from its own beginning on."""
+        from flows.config import Watch
+
+        self._watch = Watch(self._path, self._watch.current)
+        return gateway_settings(self._watch.current.config)
+
+    def look(self) -> Settings | str | None:
+        """Settings that are new; why what has changed is not taken, once; or None."""
+        from flows.config import Refused
+
+        found = self._watch.look()
+        if isinstance(found, Refused):
+            return found.reason
+        return None if found is None else gateway_settings(found.config)
 
 
 def open_tokens(config: Config) -> TokenStore:

@@ -11,17 +11,22 @@ from flows.config.samples import Samples
 from flows.config.schema import json_schema
 from flows.config.settings import DEFAULT_DESTINATION, Config, Limits, Stream, StreamTest
 from flows.config.version import config_version
+from flows.config.watch import Accepted, Refused, Watch, accept
 
 __all__ = [
     "DEFAULT_DESTINATION",
+    "Accepted",
     "Config",
     "InvalidConfig",
     "Limits",
     "Places",
     "Problem",
+    "Refused",
     "Samples",
     "Stream",
     "StreamTest",
+    "Watch",
+    "accept",
     "check",
     "config_version",
     "json_schema",

@@ -31,15 +31,18 @@ from flows.steps import Enrich
 Places = Callable[[str], tuple[int, int]]
 
 
-def load(path: str | Path, environment: Mapping[str, str] | None = None, *, files: bool = False) -> Config:
+def load(
+    path: str | Path, environment: Mapping[str, str] | None = None, *, text: bytes | None = None, files: bool = False
+) -> Config:
     """The configuration in the file `path`; `environment` (default: the process's) is what `${NAME}` is read from.
 
-    With `files` those that it names must be there and be what it says, as `check` wants them; a process that is started
-    again while one is being replaced does not ask.
+    With `text` the file is not read: it stands for what the file held at some time. With `files` those that it names must
+    be there and be what it says, as `check` wants them; a process that is started again while one is being replaced does
+    not ask.
 
     Raises InvalidConfig with every problem, ConfigError where the file cannot be read at all.
     """
-    return load_placed(path, environment, files=files)[0]
+    return load_placed(path, environment, text=text, files=files)[0]
 
 
 def check(
@@ -56,26 +59,33 @@ def check(
 
 
 def load_placed(
-    path: str | Path, environment: Mapping[str, str] | None = None, *, files: bool = False
+    path: str | Path, environment: Mapping[str, str] | None = None, *, text: bytes | None = None, files: bool = False
 ) -> tuple[Config, Places]:
     """As `load`, and where in the file (line and column, from 1) a dotted path of it stands."""
     report = Report(str(path))
-    config, problems = _read(Path(path), os.environ if environment is None else environment, report, files=files)
+    known = os.environ if environment is None else environment
+    config, problems = _read(Path(path), known, report, text=text, files=files)
     if config is None:
         raise InvalidConfig(problems)
     return config, report.place_of
 
 
 def _read(
-    path: Path, environment: Mapping[str, str], report: Report, samples: Samples | None = None, *, files: bool
+    path: Path,
+    environment: Mapping[str, str],
+    report: Report,
+    samples: Samples | None = None,
+    *,
+    text: bytes | None = None,
+    files: bool,
 ) -> tuple[Config | None, list[Problem]]:
-    text = _text(path)
-    if isinstance(text, UnicodeDecodeError):
-        before = text.object[: text.start]
-        mark = Mark(text.start, before.count(b"\n"), text.start - before.rfind(b"\n") - 1)
+    held = _text(path, text)
+    if isinstance(held, UnicodeDecodeError):
+        before = held.object[: held.start]
+        mark = Mark(held.start, before.count(b"\n"), held.start - before.rfind(b"\n") - 1)
         report.add("", "a byte that is not UTF-8", "save the file as UTF-8", mark=mark)
         return None, report.problems()
-    grammar = _grammar(text, path, report, environment)
+    grammar = _grammar(held, path, report, environment)
     if not isinstance(grammar, Grammar):
         return None, report.problems()
     check_rules(grammar, report)
@@ -87,20 +97,26 @@ def _read(
     return (None if errors(problems) else _config(grammar, path)), problems
 
 
-def _text(path: Path) -> str | UnicodeDecodeError:
+def read_text(path: Path) -> bytes:
+    """What a configuration file holds. Raises ConfigError where it cannot be read, or is none by its size."""
     try:
         size = path.stat().st_size
         if size > 4 * document.MAX_CHARACTERS:
             raise ConfigError(f"{path} has {size:,} bytes, too many for a configuration", remedy="name the right file")
-        return path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes()
     except FileNotFoundError:
         remedy = "make one with `headrace init`, or name it with -c FILE or HEADRACE_CONFIG"
         raise ConfigError(f"there is no configuration {path}", remedy=remedy) from None
-    except UnicodeDecodeError as exc:
-        return exc
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         raise ConfigError(f"reading {path}: {reason}", remedy="name a readable file with -c FILE") from exc
+
+
+def _text(path: Path, held: bytes | None) -> str | UnicodeDecodeError:
+    try:
+        return (read_text(path) if held is None else held).decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        return exc
 
 
 def _grammar(text: str, path: Path, report: Report, environment: Mapping[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ Workers = Annotated[
     int | None, typer.Option(min=1, max=256, help="Gateway processes.  [default: one a core, at most 4]")
 ]
 Processes = Annotated[int, typer.Option(min=1, max=1024, help="Dataflow processes.")]
+FallBack = Annotated[Path | None, typer.Option(help="What to start with where the configuration itself is wrong.")]
 
 
 def up(
@@ -33,6 +35,7 @@ def up(
     """
     from connectors.telemetry import configure_logging
     from flows.config import load
+    from flows.config.watch import ACCEPTED
     from headrace.supervisor import Part, Supervisor, follow_parent
     from headrace.wiring import refuse_taken_port
 
@@ -40,7 +43,8 @@ def up(
     loaded = load(config)
     refuse_taken_port(host, port)
     configure_logging()
-    file = ["--config", str(loaded.file)]
+    accepted = loaded.data / "state" / ACCEPTED
+    file = ["--config", str(loaded.file), "--fall-back", str(accepted)]
 
     def gateway_arguments(url: str) -> list[str]:
         # A gateway started again keeps the port that its first start was given.
@@ -54,7 +58,11 @@ def up(
 
 
 def serve(
-    config: ConfigFile = DEFAULT_CONFIG, host: Host = "127.0.0.1", port: Port = 8080, workers: Workers = None
+    config: ConfigFile = DEFAULT_CONFIG,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    workers: Workers = None,
+    fall_back: FallBack = None,
 ) -> None:
     """Run the gateway alone: it takes events into the log.
 
@@ -65,15 +73,22 @@ def serve(
       headrace serve --host 0.0.0.0 --port 8080 --workers 2
     """
     from connectors.telemetry import configure_logging
-    from flows.config import load
+    from flows.config.watch import accept_again
     from gateway.serve import serve as serve_gateway
     from headrace.supervisor import follow_parent
-    from headrace.wiring import gateway_settings
+    from headrace.wiring import ConfigSource, gateway_settings
 
     follow_parent()
     configure_logging()
-    settings = gateway_settings(load(config))
-    serve_gateway(settings, host=host, port=port, workers=workers, on_ready=lambda url: announce(f"ready {url}"))
+    accepted = accept_again(config, fall_back)
+    serve_gateway(
+        gateway_settings(accepted.config),
+        host=host,
+        port=port,
+        workers=workers,
+        on_ready=lambda url: announce(f"ready {url}"),
+        source=ConfigSource(config, accepted),
+    )
 
 
 def run(
@@ -87,6 +102,7 @@ def run(
         typer.Option(help="The hosts of all processes, `host:port;host:port;…`: as many as there are processes."),
     ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Take what the log holds now, commit it, and exit.")] = False,
+    fall_back: FallBack = None,
 ) -> None:
     """Run the dataflow alone: from the log to the destinations.
 
@@ -113,7 +129,12 @@ def run(
     configure_logging()
     what = f"dataflow of {processes} process{'es' if processes > 1 else ''}"
     dataflow = Dataflow(
-        config, processes=processes, only=process_id, drain=drain, on_ready=lambda: announce(f"ready {what}")
+        config,
+        processes=processes,
+        only=process_id,
+        drain=drain,
+        on_ready=lambda: announce(f"ready {what}"),
+        fall_back=fall_back,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: dataflow.stop())

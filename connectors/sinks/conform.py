@@ -221,9 +221,9 @@ def _structure(of: pa.DataType) -> object:
 
 
 def _arrow_type(structure: object) -> pa.DataType:
-    """The column type for a `json_structure`; null where it settles nothing."""
+    """The column type for a `json_structure`; null where it settles nothing, as with a name that SQL would cut off."""
     if isinstance(structure, dict):
-        fields = {name: _arrow_type(child) for name, child in structure.items() if name}
+        fields = {name: _arrow_type(child) for name, child in structure.items() if name and "\0" not in name}
         unique = {name.lower() for name in fields}
         if len(unique) < len(structure) or any(pa.types.is_null(child) for child in fields.values()):
             return pa.null()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from connectors.columns import dotted
 from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
@@ -126,6 +126,7 @@ ALIKE = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @given(batches)
+@example([[{"source": "s", "event": {"a": [{"a\x00b": False}]}}]])
 @settings(ALIKE, max_examples=60)
 def test_every_value_is_in_its_column_exactly_or_rescued_whole(batches: list[list[Event]]) -> None:
     with tempfile.TemporaryDirectory() as lake:

@@ -8,7 +8,7 @@ destination has lost its claim to stays in the outbox.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import pyarrow as pa
 import structlog
@@ -86,7 +86,7 @@ class Lane:
         self._pause_until = 0.0
         self._tick_at = 0.0
         self._save_at = time.monotonic() + _SAVE
-        self._held: Iterator[tuple[int, Round]] = iter(())
+        self._held: Generator[tuple[int, Round], None, None] = (one for one in ())
         self._tickets: dict[str, int] = {}
         self._saved: dict[int, int] = {}
         self._floors = store.floors
@@ -204,6 +204,7 @@ class Lane:
             self._floors = dict(floors)
 
     def close(self) -> None:
+        self._held.close()
         self._reader.close()
         self._store.close()
 

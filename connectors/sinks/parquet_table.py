@@ -59,7 +59,9 @@ class Part:
         start = int(np.searchsorted(offsets, self.committed))
         if start == len(offsets):
             return
-        fresh = whole(rows.slice(start)).append_column(PARTITION, pa.array(np.full(len(offsets) - start, self.partition)))
+        fresh = whole(rows.slice(start)).append_column(
+            PARTITION, pa.array(np.full(len(offsets) - start, self.partition))
+        )
         if self.first is None:
             self.first, self.since = int(offsets[start]), now
         self.next = int(offsets[-1]) + 1

@@ -81,7 +81,12 @@ class DeadLetters:
             f" string_split(event_id, '-')[-1]::BIGINT AS index,"
             f" json_merge_patch(to_json({{{event}}}), json_object('_rescued', json(_rescued)))::VARCHAR AS payload,"
             f" _offset FROM rejected ORDER BY _partition, _offset",
-            params={"stream": stream, "destination": destination, "version": self._config_version, "topic": self._topic},
+            params={
+                "stream": stream,
+                "destination": destination,
+                "version": self._config_version,
+                "topic": self._topic,
+            },
         ).to_arrow_table()
         engine.unregister("rejected")
         return letters

@@ -24,4 +24,4 @@ def test_what_is_taken_out_is_there_once_and_its_test_exists(name: str) -> None:
 
 def test_the_readme_has_every_mechanism_and_no_other() -> None:
     readme = (ROOT / "tests" / "README.md").read_text()
-    assert re.findall(r"python -m tests\.breaking ([a-z0-9-]+)`", readme) == list(MECHANISMS)
+    assert sorted(re.findall(r"python -m tests\.breaking ([a-z0-9-]+)`", readme)) == sorted(MECHANISMS)

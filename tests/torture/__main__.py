@@ -20,7 +20,7 @@ from tests.services.process import ServiceMissingError
 from tests.torture import processes
 from tests.torture.run import run
 
-_BESIDE = 9 * 60  # seconds for the start, the last recovery, the drain and the judgement
+_BESIDE = 15 * 60  # seconds for the start, the last recovery, the drain and the judgement
 
 
 def main() -> int:
@@ -48,8 +48,11 @@ def main() -> int:
     if code == 0 and not arguments.directory:
         shutil.rmtree(directory, ignore_errors=True)
     elif code != 0:
-        print(f"torture: FAILED; the logs are in {directory}; the same faults again: "
-              f"python -m tests.torture {' '.join(again)}", file=sys.stderr)
+        print(
+            f"torture: FAILED; the logs are in {directory}; the same faults again: "
+            f"python -m tests.torture {' '.join(again)}",
+            file=sys.stderr,
+        )
     return code
 
 
@@ -86,7 +89,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long faults are done (default 10)")
     parser.add_argument("--seed", type=int, help="of the schedule and the load; drawn and printed where left out")
     parser.add_argument("--directory", help="where everything is kept; else a temporary one, kept only on failure")
-    parser.add_argument("--local", action="store_true", help="embedded log, lake on the disk: no servers, half a minute will do")
+    parser.add_argument(
+        "--local", action="store_true", help="embedded log, lake on the disk: no servers, half a minute will do"
+    )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -20,7 +20,7 @@ import urllib3
 
 from tests.torture.settings import STREAMS
 
-_PAUSE = 0.2  # seconds between a client's requests, on average
+_PAUSE = 0.3  # seconds between a client's requests, on average
 _AGAIN = 0.3  # seconds before a request that was not acknowledged is sent again
 
 Name = tuple[str, str, int]
@@ -139,8 +139,12 @@ class Client:
         n = self._number
         event: dict[str, Any] = {"client": self.name, "n": n, "amount": n % 97}
         if stream == "masked":
-            event |= {"card": card(n), "email": f"someone{n}@original.example", "note": f"call {card(n)} or someone{n}@original.example"}
-            event["reading"] = f"{{\"value\": {n}}}" if n % 10 else f"no JSON, someone{n}@original.example"
+            event |= {
+                "card": card(n),
+                "email": f"someone{n}@original.example",
+                "note": f"call {card(n)} or someone{n}@original.example",
+            }
+            event["reading"] = f'{{"value": {n}}}' if n % 10 else f"no JSON, someone{n}@original.example"
         if stream == "strict" and n % 10 == 0:
             event["amount"] = f"text {n}"
         return {"timestamp": datetime.now(UTC).isoformat(), "source": self.name, "event": event}

@@ -136,5 +136,3 @@ def letters(config: Config) -> list[Row]:
     except TableNotFoundError:
         return []
     return list(pa.table(QueryBuilder().register("t", delta).execute("SELECT * FROM t").read_all()).to_pylist())
-
-

@@ -21,7 +21,7 @@ class Hook:
         self.taken: list[tuple[str, dict[str, Any]]] = []
         self.mode = "well"
         self._lock = threading.Lock()
-        self._dice = Random(0)  # noqa: S311 -- which requests fail is no secret
+        self._dice = Random(0)
         self._server = WebServer(self._answer)
         self._server._server.handle_error = lambda *_: None  # type: ignore[method-assign] # `hang up` is meant
         self._server.requests = deque(maxlen=1)  # type: ignore[assignment] # what came is kept here

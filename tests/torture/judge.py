@@ -44,7 +44,9 @@ class Findings:
 
 def log_holds(acknowledged: Iterable[Name], logged: Logged, findings: Findings) -> None:
     """Every acknowledged event is in the log, and none twice under different ids."""
-    findings.lost += [f"{name} was acknowledged and is not in the log" for name in acknowledged if name not in logged.ids]
+    findings.lost += [
+        f"{name} was acknowledged and is not in the log" for name in acknowledged if name not in logged.ids
+    ]
     findings.doubled += [f"{name} is in the log as {ids}" for name, ids in logged.ids.items() if len(ids) > 1]
 
 
@@ -67,12 +69,16 @@ def arrived(
         if not times:
             findings.lost.append(f"{at} is not in {destination}, and no dead letter")
         elif letters[event_id] > 1 or (once and times > 1):
-            findings.doubled.append(f"{at} is {counts[event_id]} times in {destination}, {letters[event_id]} dead letters")
+            findings.doubled.append(
+                f"{at} is {counts[event_id]} times in {destination}, {letters[event_id]} dead letters"
+            )
     for event_id in counts.keys() - expected.keys():
         findings.wrong.append(f"{event_id} is in {destination}, and not in the log's stream {stream}")
 
 
-def in_order(stream: str, destination: str, ids: Iterable[str], places: Mapping[str, Place], findings: Findings) -> None:
+def in_order(
+    stream: str, destination: str, ids: Iterable[str], places: Mapping[str, Place], findings: Findings
+) -> None:
     """Of each partition of the log, events came for the first time in the log's order."""
     seen: set[str] = set()
     last: dict[int, tuple[int, int]] = {}
@@ -82,7 +88,9 @@ def in_order(stream: str, destination: str, ids: Iterable[str], places: Mapping[
         seen.add(event_id)
         partition, offset, index = places[event_id]
         if (before := last.get(partition, (-1, -1))) > (offset, index):
-            text = f"{stream} in {destination}, partition {partition}: {before} came before {(offset, index)} ({event_id})"
+            text = (
+                f"{stream} in {destination}, partition {partition}: {before} came before {(offset, index)} ({event_id})"
+            )
             findings.disordered.append(text)
         last[partition] = max(before, (offset, index))
 
@@ -119,4 +127,6 @@ def hidden(where: str, texts: Iterable[str], findings: Findings) -> None:
     """No text has an original of what is masked."""
     for text in texts:
         if match := ORIGINAL.search(text):
-            findings.shown.append(f"{where} shows {match.group()}: …{text[max(0, match.start() - 60) : match.end() + 20]}…")
+            findings.shown.append(
+                f"{where} shows {match.group()}: …{text[max(0, match.start() - 60) : match.end() + 20]}…"
+            )

@@ -83,7 +83,7 @@ class Kept:
         if self.process is None or self.process.poll() is not None:
             return []
         own = [] if below else [self.process.pid]
-        return own + [pid for pid in children(self.process.pid)]
+        return own + children(self.process.pid)
 
     def workers(self) -> list[int]:
         """The dataflow's processes."""
@@ -127,7 +127,9 @@ class Parts:
         [self.port] = free_ports(1)
         file = ["-c", str(self.path)]
         self.gateway = Kept(
-            "gateway", directory, lambda: ["serve", "--port", str(self.port), "--workers", "2", *self._via(file, "gateway")],
+            "gateway",
+            directory,
+            lambda: ["serve", "--port", str(self.port), "--workers", "2", *self._via(file, "gateway")],
             self.clocks["gateway"],
         )
         self.dataflow = Kept(
@@ -230,7 +232,9 @@ class Parts:
         self.data.mkdir()
         size = f"size={_DISK_BYTES}"
         mount = shutil.which("mount") or "mount"
-        done = subprocess.run([mount, "-t", "tmpfs", "-o", size, "tmpfs", str(self.data)], capture_output=True, check=False)
+        done = subprocess.run(
+            [mount, "-t", "tmpfs", "-o", size, "tmpfs", str(self.data)], capture_output=True, check=False
+        )
         if done.returncode != 0:
             self.without["disk full"] = "no file system can be mounted here, as root or in a user namespace"
 
@@ -247,4 +251,3 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
-

@@ -54,11 +54,7 @@ def rounds(seed: int, targets: Sequence[str], without: Sequence[str] = ()) -> It
     """Rounds without end; `targets` are the parts that are there, `without` the kinds that cannot be had."""
     dice = Random(seed)
     cards = [
-        (kind, target)
-        for kind, (at, _) in CARDS.items()
-        if kind not in without
-        for target in at
-        if target in targets
+        (kind, target) for kind, (at, _) in CARDS.items() if kind not in without for target in at if target in targets
     ]
     deck: list[tuple[str, str]] = []
     while True:

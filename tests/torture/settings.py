@@ -20,7 +20,7 @@ STREAMS = {
 WINDOW_SECONDS = 10
 PARTITIONS = 6
 
-SECRET = "TORTURE_S3_SECRET"  # noqa: S105 -- the name of a variable
+SECRET = "TORTURE_S3_SECRET"
 
 
 def write(
@@ -52,17 +52,20 @@ def write(
     window = {"name": "w", "key": "event.client", "length": f"{WINDOW_SECONDS}s", "lateness": "2s", "idle": "5s"}
     window["aggregate"] = {"n": "count(*)", "total": "sum(event.amount)", "last": "max(event.n)"}  # type: ignore[assignment]
     parse = {"field": "event.reading", "as": "json", "into": "event.parsed", "on_error": "dead_letter"}
-    mask = {"event.card": "last4", "event.email": "hash", "event.note": "pii", "event.reading": "pii", "event.parsed": "pii"}
+    mask = {
+        "event.card": "last4",
+        "event.email": "hash",
+        "event.note": "pii",
+        "event.reading": "pii",
+        "event.parsed": "pii",
+    }
     steps: dict[str, dict[str, Any]] = {
         "plain": {"steps": [{"set": {"event.double": "event.amount * 2"}}], "routes": [{"to": everywhere}]},
         "windowed": {"steps": [{"window": window}], "routes": [{"to": stored}]},
         "masked": {"steps": [{"parse": parse}, {"mask": mask}], "routes": [{"to": everywhere}]},
         "strict": {"schema": "reject", "types": {"event.amount": "BIGINT"}, "routes": [{"to": stored}]},
     }
-    streams = {
-        name: {"id": STREAMS[name], "dedupe_window": "12h", **more}
-        for name, more in steps.items()
-    }
+    streams = {name: {"id": STREAMS[name], "dedupe_window": "12h", **more} for name, more in steps.items()}
     log: dict[str, Any] = {"embedded": {"partitions": PARTITIONS}}
     if kafka is not None:
         log = {"kafka": {"bootstrap_servers": kafka, "topic": "torture", "partitions": PARTITIONS, "ack_timeout": 5}}

@@ -73,7 +73,12 @@ def row(number: int, seconds: float, **window: Any) -> dict[str, Any]:
 
 
 def test_a_window_is_compared_with_what_sql_says() -> None:
-    good = [row(1, 0, n=1, total=2, last=1), row(2, 10, n=2, total=4, last=2), row(3, 20.5, n=1, total=2, last=3), row(4, 3)]
+    good = [
+        row(1, 0, n=1, total=2, last=1),
+        row(2, 10, n=2, total=4, last=2),
+        row(3, 20.5, n=1, total=2, last=3),
+        row(4, 3),
+    ]
     found = Findings()
     assert judge.windows(good, found) == 1
     assert not found

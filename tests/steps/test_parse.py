@@ -231,6 +231,16 @@ def test_cef() -> None:
     assert none == {}
 
 
+def test_cef_without_an_extension_or_with_backslashes_that_escape_nothing() -> None:
+    header = "CEF:0|V|P|1|id|n|"
+    texts = [f"{header}5|", f"{header}5", f"{header}5|   ", rf"{header}5|path=C:\Windows a\=b url=x\ny", f"{header}5|loose text"]
+    bare, ended, blank, escaped, loose = parsed(step("cef"), *texts)
+    assert bare == ended == blank
+    assert (bare["severity"], len(bare)) == ("5", 7)
+    assert (escaped["path"], escaped["url"]) == (r"C:\Windows a=b", "x\ny")
+    assert loose == {}
+
+
 def test_urls_and_query_strings() -> None:
     found = parsed(step("url", into="event.u"), "https://u:p@Ex.com:8443/a?x=1&y=%20#f", "no url", "http://[::1]/")
     assert found == [

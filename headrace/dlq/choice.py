@@ -20,10 +20,11 @@ from flows.expression import check, compile_expression
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+_TYPES = {"int64": "BIGINT", "string": "VARCHAR"}
 COLUMNS: dict[Path, str] = {
-    (field.name,): {"int64": "BIGINT", "string": "VARCHAR"}.get(str(field.type), "TIMESTAMP WITH TIME ZONE")
+    (field.name,): "JSON" if field.name == "payload" else _TYPES.get(str(field.type), "TIMESTAMP WITH TIME ZONE")
     for field in SCHEMA
-} | {("payload",): "JSON"}
+}
 """What an expression can read, by its type."""
 
 _ROOTS = frozenset(path[0] for path in COLUMNS)
@@ -67,7 +68,7 @@ def chosen(table: DeltaTable, choice: Choice, rows: int, *, ordered: bool = Fals
     engine = open_engine()
     try:
         engine.register("letters", reader)
-        found = engine.execute(_query(columns, choice, ordered=ordered)).to_arrow_reader(rows)
+        found = engine.sql(_query(columns, choice, ordered=ordered)).to_arrow_reader(rows)
         for batch in found:
             if batch.num_rows:
                 yield pa.Table.from_batches([batch]).cast(SCHEMA)

@@ -58,9 +58,9 @@ def settle(table: DeltaTable, journal: Journal, log: Callable[[], Log]) -> int:
     sent = journal.appended(log)
     if sent is None:
         return 0
-    remove(table, _keys(sent))
+    removed = remove(table, _keys(sent))
     journal.clear()
-    return len(sent)
+    return removed
 
 
 def replay(

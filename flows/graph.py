@@ -16,13 +16,14 @@ import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
 from connectors.batch import LogBatch, StreamLines
+from connectors.lag import follow_lag
 from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Progress, Rows
 from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
-from connectors.telemetry import EVENTS_DROPPED
+from connectors.telemetry import EVENTS_READ
 from flows.config import DEFAULT_DESTINATION, Config, load
 from flows.destinations import open_writers, topic_of
 from flows.letters import Aside, letters_of
@@ -53,6 +54,7 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
     processing = _Processing(config, names, read_elsewhere(config, log))
+    follow_lag(log, partitions, progress)
     streams = StreamsSource(
         lambda: [open_lane(config, name, log, NAME, topic_of(config)) for name in own], progress, stop, len(own)
     )
@@ -115,7 +117,7 @@ class _Processing:
             return {}, []
         self._newcomers.meet(part.stream)
         if batch.only is None:
-            EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
+            EVENTS_READ.labels("unknown").inc(part.table.num_rows)
         return {}, [Aside("stream", part.table, f"the configuration has no stream {part.stream} any more", part.to)]
 
     def _own(self, part: StreamLines, partition: int) -> StreamLines:

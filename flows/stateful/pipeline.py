@@ -17,7 +17,7 @@ import structlog
 from connectors.batch import StreamLines
 from connectors.sinks.base import Rows
 from connectors.sinks.conform import mark_json
-from connectors.telemetry import EVENTS_DROPPED, EVENTS_READ
+from connectors.telemetry import EVENTS_READ
 from flows.columns import OFFSET, dotted
 from flows.config import Stream
 from flows.fates import Fates
@@ -88,7 +88,6 @@ class StatefulPipeline:
         EVENTS_READ.labels(self._name).inc(lines.table.num_rows)
         good, bad = self._fitting.fit(lines)
         if bad:
-            EVENTS_DROPPED.labels(self._name, "parse", "false").inc(len(bad))
             _log.error("lines that are no events go to the dead letters", stream=self._name, count=len(bad))
             came.letters.append(Aside("parse", lines.table.take(pa.array(bad)), NO_EVENT))
         if good.table.num_rows:

@@ -38,12 +38,14 @@ _MICROSECOND = timedelta(microseconds=1)
 class Replay(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Whose event a record sends again: that of the request `request_id`, which was received at `received_at` (µs).
 
-    `to` is the only destination that it is for: the others have it. None: all that its routes name.
+    `to` is the only destination that it is for: the others have it. None: all that its routes name. `origin` is the
+    partition and the offset of the record that it first came in, where that is known: who reads both has it twice.
     """
 
     request_id: str
     received_at: int
     to: str | None = None
+    origin: tuple[int, int] | None = None
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -52,12 +52,14 @@ def record_of(letter: Mapping[str, Any], kept: Record | None, config: Config) ->
         raise CannotReplay("it has no event_id to be sent again under")
     index = int(number)
     line = None if kept is None else _line(kept, stream, request_id, index)
+    origin = None
     if line is not None and kept is not None:
         received_at = kept.as_sent.received_at
+        origin = (letter["partition"], letter["offset"]) if kept.replay is None else kept.replay.origin
         _refuse_no_event(line)
     else:
         line, received_at = _from_payload(letter["payload"]), _received_at(letter["received_at"], request_id)
-    replay = Replay(request_id, received_at, destination)
+    replay = Replay(request_id, received_at, destination, origin)
     return Record(stream, replay_request_id(key_of(letter)), now_microseconds(), 1, line, index, replay)
 
 

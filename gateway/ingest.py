@@ -44,14 +44,15 @@ class Ingest:
     def __init__(self, settings: Settings, tokens: TokenStore, quotas: Quotas, appender: Appender) -> None:
         self._limit = settings.max_body_bytes
         self._version: str | None = None
-        self.take(settings)
         self._tokens = tokens
         self._quotas = quotas
         self._appender = appender
+        self.take(settings)
         self._readings = Readings(settings.body_timeout, crowd=settings.threads // 2)
 
     def take(self, settings: Settings) -> None:
         """Goes by the streams and limits of `settings` from now on; what is under way goes by those it began with."""
+        self._appender.take(settings.log)
         self._streams = {stream.id.lower(): stream for stream in settings.streams}
         if self._version is not None:
             metrics.CONFIG.labels(self._version).set(0)

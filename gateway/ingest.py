@@ -28,7 +28,7 @@ from gateway.tokens import Token, TokenStore
 PATH = "/v1/streams/ingest"
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
-_LINGER_BYTES = 8_388_608
+_LINGER_BYTES, _LINGER_STEP = 67_108_864, 1_048_576
 _LINGER_SECONDS = 2.0
 _UUID_LENGTH = 36
 
@@ -151,7 +151,9 @@ class Ingest:
         if "HTTP_EXPECT" in environ or (declared is not None and declared > _LINGER_BYTES):
             return  # it is waiting for our word, or would send too much to be worth it
         with self._readings.reading(*endpoints(environ), seconds=_LINGER_SECONDS, answered=True):
-            environ["wsgi.input"].read(_LINGER_BYTES if declared is None else declared)
+            left = _LINGER_BYTES if declared is None else declared
+            while left > 0 and (part := environ["wsgi.input"].read(min(left, _LINGER_STEP))):
+                left -= len(part)
 
 
 def _content(environ: Environ) -> tuple[bool, str]:

@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
 from connectors.batch import LogBatch, StreamLines
+from connectors.lag import follow_lag
 from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Progress, Rows
 from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
-from connectors.telemetry import EVENTS_DROPPED
+from connectors.telemetry import DEAD_LETTERS, EVENTS_READ
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.destinations import open_writers, topic_of
 from flows.lookups import watch
@@ -52,6 +53,7 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
     processing = _Processing(config, names, read_elsewhere(config, log))
+    follow_lag(log, partitions, progress)
     streams = StreamsSource(
         lambda: [open_lane(config, name, log, NAME, topic_of(config)) for name in own], progress, stop, len(own)
     )
@@ -102,7 +104,8 @@ class _Processing:
                 letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
                 rows.setdefault(dead_letters.NAME, []).append(letters)
                 if batch.only is None:
-                    EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
+                    EVENTS_READ.labels("unknown").inc(part.table.num_rows)
+                    DEAD_LETTERS.labels("unknown", "stream").inc(part.table.num_rows)
                 continue
             for destination, table in processor_of(name).process(part, only=batch.only).items():
                 if destination == dead_letters.NAME:

@@ -71,6 +71,25 @@ def test_a_number_after_anything_is_the_whole_number() -> None:
     assert found == [{"what": "it took ", "ms": 123}]
 
 
+def test_grok_s_flag_m_is_ruby_s_wherever_it_stands() -> None:
+    lines = "E 1\ntwo\nthree"
+    for pattern in (
+        "(?m)%{INT:n} *%{GREEDYDATA:all}",
+        "%{INT:n} *(?m)%{GREEDYDATA:all}",
+        "%{INT:n} *(?m:%{GREEDYDATA:all})",
+    ):
+        assert parsed(step("grok", pattern=pattern), lines) == [{"n": "1", "all": "\ntwo\nthree"}]
+    assert parsed(step("grok", pattern=r"(?i)e %{INT:n}$"), lines) == [{"n": "1"}]
+    assert parsed(step("grok", pattern=r"\(?m\) %{INT:n}"), "(m) 2") == [{"n": "2"}]
+
+
+def test_an_address_of_ipv6_is_taken_with_the_ipv4_at_its_end() -> None:
+    assert parsed(step("grok", pattern="%{IP:a}"), "from ::ffff:10.0.0.1 on", "1::2") == [
+        {"a": "::ffff:10.0.0.1"},
+        {"a": "1::2"},
+    ]
+
+
 def test_two_captures_of_one_name_are_the_one_that_matched() -> None:
     assert parsed(step("grok", pattern="^(?:%{INT:x}|%{WORD:x})$"), "12", "ab") == [{"x": "12"}, {"x": "ab"}]
 
@@ -229,6 +248,22 @@ def test_cef() -> None:
         "spt": "1232",
     }
     assert none == {}
+
+
+def test_cef_without_an_extension_or_with_backslashes_that_escape_nothing() -> None:
+    header = "CEF:0|V|P|1|id|n|"
+    texts = [
+        f"{header}5|",
+        f"{header}5",
+        f"{header}5|   ",
+        rf"{header}5|path=C:\Windows a\=b url=x\ny",
+        f"{header}5|loose text",
+    ]
+    bare, ended, blank, escaped, loose = parsed(step("cef"), *texts)
+    assert bare == ended == blank
+    assert (bare["severity"], len(bare)) == ("5", 7)
+    assert (escaped["path"], escaped["url"]) == (r"C:\Windows a=b", "x\ny")
+    assert loose == {}
 
 
 def test_urls_and_query_strings() -> None:

@@ -27,8 +27,8 @@ class Parse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     (`%{HAPROXYHTTP}`, `%{S3_ACCESS_LOG}`, …), with the captures of ECS where `ecs_compatibility` is `v1`, and your own
     `patterns` before them. `csv` needs `columns`: a name, or `name:int` to read
     a type (`int`, `float`, `boolean`); its `delimiter` is a comma. `kv` takes pairs apart at `delimiter` (a space) and
-    `assign` (`=`). `timestamp` tries each `format`: `iso8601`, `unix`, `unix_ms`, `unix_us`, `unix_ns`, `syslog`, or one
-    of strptime; `timezone` is that of times without an offset.
+    `assign` (`=`). `timestamp` tries each `format`: `iso8601`, `rfc2822`, `unix`, `unix_ms`, `unix_us`, `unix_ns`,
+    `syslog`, or one of strptime; `timezone` is that of times without an offset.
 
         steps:
           - parse: {field: event.message, as: grok, pattern: "%{COMBINEDAPACHELOG}", into: event.http}

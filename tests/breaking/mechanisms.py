@@ -88,8 +88,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/rejects.py",
-                "            if writer.rows:\n                writer.commit(engine)\n",
-                "            writer.reset()\n",
+                "            if writer.rows:\n                count = writer.rows\n                writer.commit(engine)\n",
+                "            if writer.rows:\n                count = writer.rows\n                writer.reset()\n",
             ),
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",
@@ -349,7 +349,13 @@ MECHANISMS: dict[str, Mechanism] = {
     "mask-letters": Mechanism(
         "mask",
         "a line that cannot be read is not shown where a mask could not see it",
-        (("flows/graph.py", "            payload=not self._masked(stream),\n", "            payload=True,\n"),),
+        (
+            (
+                "flows/letters.py",
+                "                payload=stream not in self._masked,\n",
+                "                payload=True,\n",
+            ),
+        ),
         "tests/flows/test_masking.py::test_a_line_that_is_no_event_is_not_shown_where_a_mask_could_not_see_it",
     ),
     "mask-rescued": Mechanism(

@@ -152,10 +152,10 @@ class Parts:
         """Starts headrace; the token of its clients."""
         every = [option for stream in settings.STREAMS for option in ("--stream", stream)]
         command = [sys.executable, "-m", "headrace", "token", "create", *every, "--json", "-c", str(self.path)]
-        made = subprocess.run(command, capture_output=True, timeout=60, check=True)
+        made = subprocess.run(command, capture_output=True, timeout=240, check=True)
         self.gateway.start()
         self.dataflow.start()
-        self.wait(self.is_ready, 90, "the gateway")
+        self.wait(self.is_ready, 240, "the gateway")
         return str(json.loads(made.stdout)["token"])
 
     def revive(self) -> None:

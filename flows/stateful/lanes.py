@@ -13,7 +13,7 @@ from pathlib import Path
 
 from connectors.log import Log
 from connectors.merging import MergedReader
-from flows.config import DEFAULT_DESTINATION, Config, Stream, config_version
+from flows.config import DEFAULT_DESTINATION, Config, Stream
 from flows.processor import open_pipeline_engine
 from flows.stateful.lane import Lane, Letters
 from flows.stateful.pipeline import StatefulPipeline
@@ -81,8 +81,11 @@ def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]
     return found
 
 
-def open_lane(config: Config, name: str, log: Log, group: str, topic: str) -> Lane:
-    """The lane of the stream called `name`. Raises HeadraceError where its store cannot be read."""
+def open_lane(config: Config, name: str, log: Log, group: str, topic: str, version: str) -> Lane:
+    """The lane of the stream called `name`; dead letters name the configuration by `version`.
+
+    Raises HeadraceError where its store cannot be read.
+    """
     stream = config.streams[name]
     store = Store(store_file(config.data, log.identity, name))
     window = round(stream.dedupe_window.total_seconds() * 1e6)
@@ -90,7 +93,7 @@ def open_lane(config: Config, name: str, log: Log, group: str, topic: str) -> La
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
     masked = any(isinstance(step, Mask) for step in stream.steps)
-    return Lane(store, reader, pipeline, Letters(name, topic, config_version(config), payload=not masked))
+    return Lane(store, reader, pipeline, Letters(name, topic, version, payload=not masked))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

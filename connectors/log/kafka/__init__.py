@@ -22,6 +22,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from connectors.errors import Unavailable
 from connectors.log import Position
+from connectors.log.kafka import times
 from connectors.log.kafka.clients import (
     CONNECT_SECONDS,
     described_topic,
@@ -127,6 +128,12 @@ class KafkaLog:
 
     def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
         return keyed_requests(self._settings, partition, since=since, before_offset=before_offset)
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        return times.bounds(self._settings, self.partitions)
+
+    def offsets_at(self, instant: int) -> dict[int, int]:
+        return times.offsets_at(self._settings, self.partitions, instant)
 
     def close(self) -> None:
         producer, self._producer = self._producer, None

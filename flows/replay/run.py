@@ -1,0 +1,272 @@
+"""A replay from beginning to end: what is asked for, what is there, a drain of the span, an account of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from connectors.dedupe import CLOCK_SKEW
+from connectors.errors import HeadraceError
+from connectors.log import Log, open_log
+from connectors.log.last import oldest_records
+from connectors.log.span import Span, SpanLog
+from connectors.record import now_microseconds
+from connectors.sinks import dead_letters
+from connectors.sinks.base import Outcome, Rows
+from connectors.sinks.settings import DeltaDestination, ParquetDestination
+from connectors.sinks.upkeep import open_table
+from connectors.source import Stop
+from connectors.telemetry import EVENTS_DROPPED, EVENTS_READ, EVENTS_REPEATED, ROWS_COMMITTED, ROWS_REFUSED
+from flows.config import Config, Stream, config_version
+from flows.destinations import open_writers
+from flows.graph import Parts, wire
+from flows.replay.drain import Floors, drain
+from flows.replay.live import Live, gives_events, gives_rollups, look
+from flows.replay.missing import Missing, Sifted
+from flows.replay.plan import Asked, Kept, Plan, only_one
+from flows.replay.there import There, delta_scan, letters_of, parquet_scan
+from flows.routes import Route
+
+
+class Account(msgspec.Struct):
+    """What a replay did. All counts are of this run; rows are the stream's events, and a rollup's are counted apart.
+
+    `left` are records of the log that were left to the dataflow, which brings them; `missing` are records that the log
+    does not hold any more, at most.
+    """
+
+    stream: str
+    into: str
+    id: str
+    finished: bool = False
+    read: int = 0
+    repeated: int = 0
+    dropped: int = 0
+    written: int = 0
+    already_there: int = 0
+    refused: int = 0
+    rollup_rows: int = 0
+    dead_letters: int = 0
+    left: int = 0
+    missing: int = 0
+    start: dict[int, int] = {}
+    end: dict[int, int] = {}
+    seconds: float = 0.0
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a replay is: records of the log, of how many."""
+
+    done: int
+    total: int
+
+
+class Replay:
+    """One replay of `asked` under `config`. `run` does it, `stop` ends it cleanly from a signal handler or a thread."""
+
+    def __init__(self, config: Config, asked: Asked, tell: Callable[[Progress], None] = lambda _: None) -> None:
+        """Raises HeadraceError where there is no such stream or destination."""
+        if asked.stream not in config.streams:
+            known = ", ".join(sorted(config.streams)) or "none"
+            raise HeadraceError(f"there is no stream '{asked.stream}' in {config.file}", remedy=f"its streams: {known}")
+        if asked.into not in config.destinations:
+            known = ", ".join(sorted(config.destinations)) or "none"
+            raise HeadraceError(
+                f"--into: there is no destination '{asked.into}' in {config.file}", remedy=f"its destinations: {known}"
+            )
+        self._config = config
+        self._asked = asked
+        self._tell = tell
+        self._stop: Stop | None = None
+        self._stopped = False
+        self._tables: dict[str, There | None] = {}
+        self._repeats_until: datetime | None = None
+        self.account = Account(asked.stream, asked.into, "")
+
+    def stop(self) -> None:
+        """Ends reading; what was read is committed first."""
+        self._stopped = True
+        if self._stop is not None:
+            self._stop.request()
+
+    def run(self) -> Account:
+        """Does it, or what is left of it. Raises HeadraceError."""
+        began = time.monotonic()
+        log = open_log(self._config.log)
+        try:
+            kept = Kept(self._config, log, self._asked)
+            with only_one(kept.lock_file):
+                self._run(log, kept)
+        finally:
+            log.close()
+            self.account.seconds = round(time.monotonic() - began, 3)
+        return self.account
+
+    def _run(self, log: Log, kept: Kept) -> None:
+        plan = kept.plan(log, now_microseconds())
+        kept.save(plan)
+        live = self._live(log)
+        span = plan.span if live is None else _below(plan.span, live)
+        account = self.account
+        account.id, account.missing = kept.id, plan.missing.count
+        account.left = plan.span.size - span.size
+        account.start, account.end = span.start, span.end
+        if plan.finished:
+            account.finished = True
+            return
+        self._drain(SpanLog(log, span, self._stream.id, kept.identity(log, plan)), span, kept, plan, live, log)
+        account.finished = not self._stopped
+        plan.finished = account.finished and not account.left
+        kept.save(plan)
+
+    @property
+    def _stream(self) -> Stream:
+        return self._config.streams[self._asked.stream]
+
+    def _live(self, log: Log) -> Live | None:
+        """What the dataflow brings there of the stream; None where it brings nothing."""
+        into = self._asked.into
+        if gives_events(self._stream, into) or gives_rollups(self._stream, into):
+            return look(self._config, log, self._asked.stream, into)
+        return None
+
+    def _drain(self, part: SpanLog, span: Span, kept: Kept, plan: Plan, live: Live | None, log: Log) -> None:
+        self._stop = stop = Stop(span.end)
+        if self._stopped:
+            stop.request()
+        name, into = self._asked.stream, self._asked.into
+        state = kept.state(plan)
+        published = look(self._config, log, name, into).published
+        self._repeats_until = _repeats_until(log, self._stream)
+        letters = letters_of(_letters_table(self._config), name)
+
+        def fresh(made: Any) -> Any:
+            return letters.fresh(made)
+
+        writers = open_writers(self._config, part, only=into, fresh=fresh)
+        writers[into] = Sifted(writers[into], Missing(name, self._there, live))
+        theirs = _Theirs(published)
+        writers[dead_letters.NAME] = Sifted(writers[dead_letters.NAME], lambda rows: fresh(theirs.without(rows.table)))
+        parts = wire(
+            derived(self._config, name, into, state), part, stop, writers, version=config_version(self._config)
+        )
+        count = _Count(name, into)
+        drain(parts, Floors(state / "floors.json"), stop, seen=count.see, tell=lambda: self._told(parts, span))
+        count.settle(self.account)
+
+    def _told(self, parts: Parts, span: Span) -> None:
+        at = {p: parts.progress.floor(p, span.start[p]) for p in parts.partitions}
+        self._tell(Progress(span.done(at), span.size))
+
+    def _there(self, table: str) -> There | None:
+        """What the destination has under this name now."""
+        if table not in self._tables:
+            self._tables[table] = self._look(table)
+        return self._tables[table]
+
+    def _look(self, table: str) -> There | None:
+        settings = self._config.destinations[self._asked.into]
+        time_column = "received_at" if table == self._asked.stream else "window_start"
+        if isinstance(settings, DeltaDestination):
+            opened = open_table(settings, table)
+            return None if opened is None else There(delta_scan(opened), time_column, repeats_until=self._repeats_until)
+        if isinstance(settings, ParquetDestination):
+            scan = parquet_scan(settings, table, time_column)
+            return None if scan is None else There(scan, time_column, repeats_until=self._repeats_until)
+        return None
+
+
+def derived(config: Config, name: str, into: str, state: Any) -> Config:
+    """The configuration that a replay of one stream into one destination runs by; its state lies in `state`.
+
+    What the stream's routes and rollups give the destination it gets; all that the pipeline keeps where they do not
+    know it.
+    """
+    stream = config.streams[name]
+    if gives_events(stream, into) or gives_rollups(stream, into):
+        rollups = tuple(rollup for rollup in stream.rollups if into in rollup.to)
+        stream = msgspec.structs.replace(stream, rollups=rollups)
+    else:
+        stream = msgspec.structs.replace(stream, routes=(Route(to=(into,)),), rollups=())
+    return msgspec.structs.replace(config, streams={name: stream}, data=state)
+
+
+def _below(span: Span, live: Live) -> Span:
+    """The part of the span that is not the dataflow's to bring."""
+    end = {p: max(span.start[p], min(at, live.until.get(p, 0))) for p, at in span.end.items()}
+    return msgspec.structs.replace(span, end=end)
+
+
+def _repeats_until(log: Log, stream: Stream) -> datetime | None:
+    """Up to when a request may repeat one that retention has deleted; None where it has deleted none."""
+    first = {p: begin for p, (begin, end) in log.bounds().items() if begin and begin < end}
+    if not first:
+        return None
+    oldest = max(record.received_at for record in oldest_records(log, first))
+    return datetime.fromtimestamp((oldest + CLOCK_SKEW) / 1e6, UTC) + stream.dedupe_window
+
+
+def _letters_table(config: Config) -> DeltaDestination:
+    return DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
+
+
+class _Theirs:
+    """Leaves to the dataflow the dead letters of the pipeline that it has yet to make itself."""
+
+    def __init__(self, published: dict[int, int]) -> None:
+        self._published = published
+
+    def without(self, letters: Any) -> Any:
+        if not self._published or not letters.num_rows:
+            return letters
+        keep = [
+            offset < self._published.get(partition, 0)
+            for partition, offset in zip(letters["partition"].to_pylist(), letters["offset"].to_pylist(), strict=True)
+        ]
+        return letters.filter(keep)
+
+
+class _Count:
+    """The account of a run: what this process's counters gained."""
+
+    def __init__(self, stream: str, into: str) -> None:
+        self._stream = stream
+        self._into = into
+        self._given = 0
+        self._before = self._counters()
+
+    def see(self, outcome: Outcome) -> None:
+        """Counts the events that are handed to the destination."""
+        given: list[Rows] = list(outcome.rows.get(self._into, ()))
+        self._given += sum(part.table.num_rows for part in given if part.stream == self._stream)
+
+    def settle(self, account: Account) -> None:
+        """Writes it down."""
+        gained = {name: value - self._before.get(name, 0) for name, value in self._counters().items()}
+        account.read, account.repeated = gained["read"], gained["repeated"]
+        account.dropped, account.written = gained["dropped"], gained["written"]
+        account.refused, account.dead_letters = gained["refused"], gained["letters"]
+        account.rollup_rows = gained["rollups"]
+        account.already_there = max(0, self._given - account.written - account.refused)
+
+    def _counters(self) -> dict[str, int]:
+        of_stream = {"stream": self._stream}
+        there = {"destination": self._into}
+        return {
+            "read": _sum(EVENTS_READ, of_stream),
+            "repeated": _sum(EVENTS_REPEATED, of_stream),
+            "dropped": _sum(EVENTS_DROPPED, of_stream | {"intentional": "true"}),
+            "written": _sum(ROWS_COMMITTED, there | of_stream),
+            "rollups": _sum(ROWS_COMMITTED, there) - _sum(ROWS_COMMITTED, there | of_stream),
+            "refused": _sum(ROWS_REFUSED, there | of_stream),
+            "letters": _sum(ROWS_COMMITTED, {"destination": dead_letters.NAME}),
+        }
+
+
+def _sum(counter: Any, labels: dict[str, str]) -> int:
+    samples = [sample for metric in counter.collect() for sample in metric.samples]
+    return sum(int(s.value) for s in samples if s.name.endswith("_total") and labels.items() <= s.labels.items())

@@ -9,7 +9,11 @@ from typing import Any
 
 from connectors.log import Log, open_log
 from connectors.record import Record, keyed_request_id, new_request_id, now_microseconds
+from connectors.source import Stop
 from flows.config import load
+from flows.destinations import open_writers
+from flows.graph import wire
+from flows.replay.drain import Floors, drain
 from flows.replay.places import read_place
 from flows.replay.plan import Asked
 from flows.replay.run import Account, Replay
@@ -24,6 +28,16 @@ def replay(config: Path, into: str, begin: str | None = None, end: str | None = 
     now = now_microseconds()
     places = [None if text is None else read_place(text, now) for text in (begin, end)]
     return Replay(load(config), Asked("pay", into, begin, end, *places, **more)).run()
+
+
+def live(config: Path) -> None:
+    """What `headrace run --drain` does, in this process: a process of its own takes seconds to start."""
+    loaded = load(config)
+    log = open_log(loaded.log)
+    stop = Stop({partition: end for partition, (_, end) in log.bounds().items()})
+    parts = wire(loaded, log, stop, open_writers(loaded, log))
+    drain(parts, Floors(loaded.data / "state" / "floors.json"), stop, seen=lambda _: None, tell=lambda: None)
+    log.close()
 
 
 def receive(log: Log, events: Sequence[dict[str, Any]], at: int, *, key: str | None = None) -> list[str]:

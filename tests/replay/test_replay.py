@@ -6,12 +6,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from connectors.errors import HeadraceError
+from connectors.record import now_microseconds
 from flows.config import load
-from tests.flows.pipelines import STREAM, append, drain, event_ids, rows, write_config
-from tests.replay.replays import MINUTE, NOON, events, log_of, receive, replay
+from flows.replay.plan import only_one
+from tests.flows.pipelines import STREAM, append, event_ids, rows, write_config
+from tests.replay.replays import MINUTE, NOON, events, live, log_of, receive, replay
 
 
 def two_lakes(directory: Path, stream: dict[str, Any] | None = None, **more: Any) -> Path:
@@ -68,8 +73,6 @@ def test_times_of_receipt_are_half_open_whatever_the_order_in_the_log(tmp_path: 
 def test_a_time_ago_means_the_same_when_the_command_is_repeated(tmp_path: Path) -> None:
     config = two_lakes(tmp_path)
     log = log_of(config)
-    from connectors.record import now_microseconds
-
     receive(log, events(0, 3), now_microseconds() - 180 * MINUTE)
     receive(log, events(3, 3), now_microseconds() - 60 * MINUTE)
     assert replay(config, "copy", "2h").written == 3
@@ -117,7 +120,7 @@ def test_the_live_table_gets_what_it_lacks_and_nothing_twice(tmp_path: Path) -> 
     append(log, events(0, 10))
     append(log, events(10, 10), key="k")
     append(log, events(10, 10), key="k")
-    drain(config)
+    live(config)
     assert numbers(config, "lake") == list(range(10))
     two_lakes(tmp_path)  # the filter is gone
     done = replay(config, "lake")
@@ -129,11 +132,11 @@ def test_what_the_dataflow_has_yet_to_bring_is_left_to_it(tmp_path: Path) -> Non
     config = two_lakes(tmp_path)
     log = log_of(config)
     append(log, events(0, 10))
-    drain(config)
+    live(config)
     append(log, events(10, 10))
     done = replay(config, "lake")
     assert (done.written, done.left) == (0, 1)
-    drain(config)
+    live(config)
     assert numbers(config, "lake") == list(range(20))
 
 
@@ -142,49 +145,64 @@ def test_files_that_are_there_are_known_by_their_events(tmp_path: Path) -> None:
     route = [{"to": ["files"]}]
     config = two_lakes(tmp_path, {"routes": route, "steps": [{"filter": "event.n < 10"}]}, destinations=files)
     append(log_of(config), events(0, 20))
-    drain(config)
+    live(config)
     two_lakes(tmp_path, {"routes": route}, destinations=files)
     done = replay(config, "files")
     assert (done.written, done.already_there) == (10, 10)
     assert replay(config, "files").written == 0
-    import duckdb
-
     found = duckdb.sql(f"SELECT event_id, event.n FROM '{tmp_path}/files/pay/*/*.parquet'").fetchall()
     assert sorted(n for _, n in found) == list(range(20))
     assert len({event for event, _ in found}) == 20
 
 
-def test_dead_letters_come_once_whoever_was_first(tmp_path: Path) -> None:
-    parse = {"parse": {"field": "event.message", "as": "json", "into": "event.m", "on_error": "dead_letter"}}
-    config = two_lakes(tmp_path, {"steps": [parse]})
-    log = log_of(config)
-    bad = [{"source": "app", "event": {"n": n, "message": "{"}} for n in range(3)]
-    good = [{"source": "app", "event": {"n": 3, "message": "{}"}}]
-    append(log, bad + good)
-    first = replay(config, "copy")
-    assert (first.written, first.dead_letters) == (1, 3)
-    drain(config)  # its own table of letters begins with its own offsets
-    letters = Counter(event_ids_of_letters(config))
-    append(log, bad)
-    drain(config)
-    again = replay(config, "copy")
-    assert again.dead_letters == 0
-    assert Counter(event_ids_of_letters(config))[next(iter(letters))] == letters[next(iter(letters))]
+PARSE = {"parse": {"field": "event.message", "as": "json", "into": "event.m", "on_error": "dead_letter"}}
 
 
-def event_ids_of_letters(config: Path) -> list[str]:
-    import pyarrow as pa
-    from deltalake import DeltaTable
+def messages(*texts: str) -> list[dict[str, Any]]:
+    return [{"source": "app", "event": {"n": n, "message": text}} for n, text in enumerate(texts)]
 
+
+def letters(config: Path) -> Counter[str]:
     table = DeltaTable(str(load(config).data / "dead_letters"))
-    return pa.table(table.scan(columns=["event_id"]))["event_id"].to_pylist()  # type: ignore[no-any-return]
+    return Counter(pa.table(table.scan(columns=["event_id"]))["event_id"].to_pylist())
+
+
+def test_dead_letters_of_a_replay_come_once(tmp_path: Path) -> None:
+    config = two_lakes(tmp_path, {"steps": [PARSE]})
+    append(log_of(config), messages("{", "{}", "{"))
+    first = replay(config, "copy")
+    assert (first.written, first.dead_letters) == (1, 2)
+    assert replay(config, "copy", "offset:0").dead_letters == 0  # another replay of the same
+    assert set(letters(config).values()) == {1}
+
+
+def test_dead_letters_that_the_dataflow_has_made_or_will_make_are_left_to_it(tmp_path: Path) -> None:
+    config = two_lakes(tmp_path, {"steps": [PARSE]})
+    log = log_of(config)
+    append(log, messages("{", "{}", "{"))
+    live(config)
+    append(log, messages("{", "{}"))
+    done = replay(config, "copy")
+    assert (done.written, done.dead_letters) == (2, 0)
+    live(config)
+    assert len(letters(config)) == 3
+    assert set(letters(config).values()) == {1}
+
+
+def test_what_a_strict_table_refuses_is_a_dead_letter_once(tmp_path: Path) -> None:
+    config = two_lakes(tmp_path, {"schema": "reject"})
+    log = log_of(config)
+    append(log, events(0, 3))
+    replay(config, "copy")
+    append(log, [{"source": "app", "event": {"n": "no number"}}])
+    assert replay(config, "copy").dead_letters == 1
+    assert replay(config, "copy", "offset:0").dead_letters == 0
+    assert list(letters(config).values()) == [1]
 
 
 def test_the_same_stream_and_destination_are_replayed_one_at_a_time(tmp_path: Path) -> None:
     config = two_lakes(tmp_path)
     append(log_of(config), events(0, 1))
-    from flows.replay.plan import only_one
-
     replay(config, "copy", "offset:0")
     lock = load(config).data / "state" / "replays" / "pay.copy.lock"
     with only_one(lock), pytest.raises(HeadraceError, match="another replay"):
@@ -193,7 +211,7 @@ def test_the_same_stream_and_destination_are_replayed_one_at_a_time(tmp_path: Pa
 
 def test_unknown_names_are_refused_with_those_that_there_are(tmp_path: Path) -> None:
     config = two_lakes(tmp_path)
-    with pytest.raises(HeadraceError, match="--into: there is no destination 'nowhere'.*copy, lake"):
+    with pytest.raises(HeadraceError, match=r"--into: there is no destination 'nowhere'.*copy, lake"):
         replay(config, "nowhere")
 
 
@@ -203,7 +221,7 @@ def test_what_retention_has_deleted_is_told(tmp_path: Path) -> None:
     log: Any = log_of(config)
     for n in range(4):
         receive(log, events(n, 1), NOON + n * MINUTE, key="again" if n in (1, 2) else None)
-    drain(config)
+    live(config)
     assert log.retain(now=NOON + 2 * MINUTE + 60 * MINUTE) == 2
     done = replay(config, "copy", "offset:0")
     assert (done.missing, done.written) == (2, 2)

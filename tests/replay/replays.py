@@ -30,13 +30,22 @@ def replay(config: Path, into: str, begin: str | None = None, end: str | None = 
     return Replay(load(config), Asked("pay", into, begin, end, *places, **more)).run()
 
 
-def live(config: Path) -> None:
-    """What `headrace run --drain` does, in this process: a process of its own takes seconds to start."""
+def live(config: Path, *, stop_at_once: bool = False) -> None:
+    """What `headrace run --drain` does, in this process: a process of its own takes seconds to start.
+
+    With `stop_at_once` it is stopped when all has been read: what waits for silence stays in its state.
+    """
     loaded = load(config)
     log = open_log(loaded.log)
-    stop = Stop({partition: end for partition, (_, end) in log.bounds().items()})
+    ends = {partition: end for partition, (_, end) in log.bounds().items()}
+    stop = Stop(ends)
     parts = wire(loaded, log, stop, open_writers(loaded, log))
-    drain(parts, Floors(loaded.data / "state" / "floors.json"), stop, seen=lambda _: None, tell=lambda: None)
+
+    def look() -> None:
+        if stop_at_once and log.committed("headrace") == ends and log.committed("headrace.pay") == ends:
+            stop.request()
+
+    drain(parts, Floors(loaded.data / "state" / "floors.json"), stop, seen=lambda _: None, tell=look)
     log.close()
 
 

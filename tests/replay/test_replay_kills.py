@@ -97,7 +97,7 @@ def test_killed_in_the_middle_beside_a_live_dataflow_each_event_is_there_once(
 def old_rows(config: Any) -> int:
     """How many of the first events have landed: those of the feeder have no `pad`."""
     try:
-        return len(rows(config, "event_id", "pay", where="event.pad IS NOT NULL"))
+        return len(rows(config, "event_id", "pay", where="event['pad'] IS NOT NULL"))
     except Exception:  # noqa: BLE001 -- its server is busy: nothing to see yet
         return 0
 

@@ -53,6 +53,10 @@ class SpanLog:
     def partitions(self) -> int:
         return self._log.partitions
 
+    def extend(self, end: Mapping[int, int]) -> None:
+        """The span ends later, for its readers too."""
+        self._span.end.update(end)
+
     def append(self, record: Record) -> Position:
         raise NotImplementedError("a part of a log is only read")
 

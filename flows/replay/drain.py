@@ -46,56 +46,73 @@ class Floors:
         fresh.replace(self._file)
 
 
-def drain(
-    parts: Parts, floors: Floors, stop: Stop, *, seen: Callable[[Outcome], None], tell: Callable[[], None]
-) -> None:
-    """Returns once everything up to the end of the log is safe in the destinations, or, after a request to stop, what was read.
+class Drain:
+    """The parts at work. `run` may be called again after `stop` was extended; `close` at the end."""
 
-    `seen` is shown each outcome that is not for a destination that had fallen behind; `tell` is called several times a
-    second. Raises HeadraceError.
-    """
-    kept = floors.read()
-    partitions = {name: parts.source.build_part("log", name, kept.get(name)) for name in parts.source.list_parts()}
-    streams = parts.streams.build_part("streams", streams_source.NAME, None)
+    def __init__(
+        self, parts: Parts, floors: Floors, stop: Stop, *, seen: Callable[[Outcome], None], tell: Callable[[], None]
+    ) -> None:
+        """`seen` is shown each outcome that is not for a destination that had fallen behind; `tell` is called several times a
+        second. Raises HeadraceError."""
+        kept = floors.read()
+        self._parts = parts
+        self._floors = floors
+        self._stop = stop
+        self._seen = seen
+        self._tell = tell
+        names = parts.source.list_parts()
+        self._partitions = {name: parts.source.build_part("log", name, kept.get(name)) for name in names}
+        self._streams = parts.streams.build_part("streams", streams_source.NAME, None)
 
-    def offer(outcome: Outcome) -> None:
-        if outcome.only is None and not outcome.flush:
-            seen(outcome)
-        for delivery in parts.deliveries:
-            delivery.offer(outcome)
+    def run(self) -> None:
+        """Returns once all up to the end of the log is safe in the destinations or, after a request to stop, what was read.
 
-    def keep() -> None:
-        streams.snapshot()
-        floors.save({name: partition.snapshot() for name, partition in partitions.items()})
-
-    keep_at = tell_at = time.monotonic()
-    try:
-        while not stop.done.is_set():
-            busy = False
-            for partition in partitions.values():
-                if _is_awake(partition):
-                    for keyed in partition.next_batch():
-                        offer(parts.processing(keyed)[1])
-                        busy = True
-            if _is_awake(streams):
-                for _, outcome in streams.next_batch():
-                    offer(outcome)
-                    busy = True
+        Raises HeadraceError.
+        """
+        keep_at = tell_at = time.monotonic()
+        while not self._stop.done.is_set():
+            busy = self._turn()
             now = time.monotonic()
             if now >= keep_at:
-                keep()
+                self._keep()
                 keep_at = now + _EPOCH
             if now >= tell_at:
-                tell()
+                self._tell()
                 tell_at = now + _TELL
             if not busy:
                 time.sleep(_PAUSE)
-        keep()
-        tell()
-    finally:
-        for partition in partitions.values():
+        self._keep()
+        self._tell()
+
+    def close(self) -> None:
+        """Lets go of the log and of the state."""
+        for partition in self._partitions.values():
             partition.close()
-        streams.close()
+        self._streams.close()
+
+    def _turn(self) -> bool:
+        """Hands on what each source has now; whether there was anything."""
+        busy = False
+        for partition in self._partitions.values():
+            if _is_awake(partition):
+                for keyed in partition.next_batch():
+                    self._offer(self._parts.processing(keyed)[1])
+                    busy = True
+        if _is_awake(self._streams):
+            for _, outcome in self._streams.next_batch():
+                self._offer(outcome)
+                busy = True
+        return busy
+
+    def _offer(self, outcome: Outcome) -> None:
+        if outcome.only is None and not outcome.flush:
+            self._seen(outcome)
+        for delivery in self._parts.deliveries:
+            delivery.offer(outcome)
+
+    def _keep(self) -> None:
+        self._streams.snapshot()
+        self._floors.save({name: partition.snapshot() for name, partition in self._partitions.items()})
 
 
 def _is_awake(partition: Any) -> bool:

@@ -35,10 +35,11 @@ class Asked(msgspec.Struct, frozen=True):
     start: Place | None = None
     stop: Place | None = None
     rebuild: bool = False
+    older: str | None = None
 
 
 class Plan(msgspec.Struct):
-    """`span` is what is replayed; `reached` are the offsets up to which it has been, once it was `finished`."""
+    """`span` is what is replayed; once it is `finished`, all of it is safe in the destination."""
 
     stream: str
     into: str
@@ -50,7 +51,6 @@ class Plan(msgspec.Struct):
     began_at: str
     run: int = 1
     finished: bool = False
-    floors: dict[str, dict[str, int]] = {}
 
 
 class Kept:
@@ -77,10 +77,10 @@ class Kept:
         """
         kept = self._read()
         if kept is None:
-            return self._new(log, now, 1)
+            return self.anew(log, now)
         moves = [place for place in (self._asked.start, self._asked.stop) if isinstance(place, Instant) and place.ago]
-        if kept.finished and isinstance(self._asked.stop, Instant) and moves:
-            return self._new(log, now, kept.run + 1)
+        if kept.finished and (self._asked.rebuild or (isinstance(self._asked.stop, Instant) and moves)):
+            return self.anew(log, now, kept)
         if kept.finished and self._asked.stop is None:  # what has come since
             span, _ = span_of(log, self._asked.start, None)
             end = {p: max(at, kept.span.end.get(p, 0)) for p, at in span.end.items()}
@@ -90,9 +90,13 @@ class Kept:
             kept.span = since
         return kept
 
+    def name(self, plan: Plan) -> str:
+        """What the plan's run is called."""
+        return self.id + (f"-{plan.run}" if plan.run > 1 else "")
+
     def identity(self, log: Log, plan: Plan) -> str:
         """What the log is called in the destinations where this replay writes: its offsets are its own."""
-        return f"{log.identity}/replay/{self.id}" + (f"-{plan.run}" if plan.run > 1 else "")
+        return f"{log.identity}/replay/{self.name(plan)}"
 
     def state(self, plan: Plan) -> Path:
         """Where the state of the stream's steps lies."""
@@ -108,8 +112,9 @@ class Kept:
             os.fsync(file.fileno())
         fresh.replace(self.directory / _FILE)
 
-    def _new(self, log: Log, now: int, run: int) -> Plan:
-        asked = self._asked
+    def anew(self, log: Log, now: int, last: Plan | None = None) -> Plan:
+        """A plan that owes nothing to the last one."""
+        asked, run = self._asked, 1 if last is None else last.run + 1
         span, missing = span_of(log, asked.start, asked.stop)
         texts = (asked.stream, asked.into, asked.begin, asked.end, self._version)
         return Plan(*texts, span, missing, format_instant(now), run)

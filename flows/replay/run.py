@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from connectors.dedupe import CLOCK_SKEW
 from connectors.errors import HeadraceError
@@ -24,10 +28,11 @@ from connectors.telemetry import EVENTS_DROPPED, EVENTS_READ, EVENTS_REPEATED, R
 from flows.config import Config, Stream, config_version
 from flows.destinations import open_writers
 from flows.graph import Parts, wire
-from flows.replay.drain import Floors, drain
+from flows.replay.drain import Drain, Floors
 from flows.replay.live import Live, gives_events, gives_rollups, look
 from flows.replay.missing import Missing, Sifted
-from flows.replay.plan import Asked, Kept, Plan, only_one
+from flows.replay.plan import Asked, Kept, only_one
+from flows.replay.rebuild import Rebuild
 from flows.replay.there import There, delta_scan, letters_of, parquet_scan
 from flows.routes import Route
 
@@ -36,7 +41,7 @@ class Account(msgspec.Struct):
     """What a replay did. All counts are of this run; rows are the stream's events, and a rollup's are counted apart.
 
     `left` are records of the log that were left to the dataflow, which brings them; `missing` are records that the log
-    does not hold any more, at most.
+    does not hold any more, at most; `older` are rows of a rebuilt table that came from such.
     """
 
     stream: str
@@ -53,6 +58,7 @@ class Account(msgspec.Struct):
     dead_letters: int = 0
     left: int = 0
     missing: int = 0
+    older: int = 0
     start: dict[int, int] = {}
     end: dict[int, int] = {}
     seconds: float = 0.0
@@ -82,14 +88,14 @@ class Replay:
         self._asked = asked
         self._tell = tell
         self._stop: Stop | None = None
-        self._stopped = False
+        self.stopped = False
         self._tables: dict[str, There | None] = {}
         self._repeats_until: datetime | None = None
         self.account = Account(asked.stream, asked.into, "")
 
     def stop(self) -> None:
         """Ends reading; what was read is committed first."""
-        self._stopped = True
+        self.stopped = True
         if self._stop is not None:
             self._stop.request()
 
@@ -107,19 +113,27 @@ class Replay:
         return self.account
 
     def _run(self, log: Log, kept: Kept) -> None:
+        self.account.id = kept.id
+        self._repeats_until = _repeats_until(log, self._stream)
+        if self._asked.rebuild:
+            Rebuild(self, self._config, self._asked.stream, self._asked.into, self._asked.older).run(log, kept)
+            return
         plan = kept.plan(log, now_microseconds())
         kept.save(plan)
-        live = self._live(log)
-        span = plan.span if live is None else _below(plan.span, live)
+        state = look(self._config, log, self._asked.stream, self._asked.into)
+        live = state if self._is_brought_to else None
+        span = _left(plan.span if live is None else _below(plan.span, live), log)
         account = self.account
-        account.id, account.missing = kept.id, plan.missing.count
-        account.left = plan.span.size - span.size
+        account.missing, account.left = plan.missing.count, plan.span.size - _below(plan.span, live).size if live else 0
         account.start, account.end = span.start, span.end
         if plan.finished:
             account.finished = True
             return
-        self._drain(SpanLog(log, span, self._stream.id, kept.identity(log, plan)), span, kept, plan, live, log)
-        account.finished = not self._stopped
+        part = SpanLog(log, span, self._stream.id, kept.identity(log, plan))
+        missing = Missing(self._asked.stream, self._there, live)
+        with self.working(self._config, part, span, kept.state(plan), state.published, missing) as (drain, _):
+            drain.run()
+        account.finished = not self.stopped
         plan.finished = account.finished and not account.left
         kept.save(plan)
 
@@ -127,36 +141,45 @@ class Replay:
     def _stream(self) -> Stream:
         return self._config.streams[self._asked.stream]
 
-    def _live(self, log: Log) -> Live | None:
-        """What the dataflow brings there of the stream; None where it brings nothing."""
+    @property
+    def _is_brought_to(self) -> bool:
+        """Whether the dataflow brings something of the stream to the destination."""
         into = self._asked.into
-        if gives_events(self._stream, into) or gives_rollups(self._stream, into):
-            return look(self._config, log, self._asked.stream, into)
-        return None
+        return gives_events(self._stream, into) or gives_rollups(self._stream, into)
 
-    def _drain(self, part: SpanLog, span: Span, kept: Kept, plan: Plan, live: Live | None, log: Log) -> None:
+    @contextmanager
+    def working(
+        self,
+        config: Config,
+        part: SpanLog,
+        span: Span,
+        state: Path,
+        published: Mapping[int, int],
+        sift: Callable[[Rows], pa.Table],
+    ) -> Iterator[tuple[Drain, Stop]]:
+        """The parts of a dataflow that takes `part` of the log to the destination, of whose rows `sift` lets some through.
+
+        Of dead letters only those come that are not there and, past `published`, are not the dataflow's to make.
+        """
         self._stop = stop = Stop(span.end)
-        if self._stopped:
+        if self.stopped:
             stop.request()
         name, into = self._asked.stream, self._asked.into
-        state = kept.state(plan)
-        published = look(self._config, log, name, into).published
-        self._repeats_until = _repeats_until(log, self._stream)
-        letters = letters_of(_letters_table(self._config), name)
-
-        def fresh(made: Any) -> Any:
-            return letters.fresh(made)
-
-        writers = open_writers(self._config, part, only=into, fresh=fresh)
-        writers[into] = Sifted(writers[into], Missing(name, self._there, live))
-        theirs = _Theirs(published)
-        writers[dead_letters.NAME] = Sifted(writers[dead_letters.NAME], lambda rows: fresh(theirs.without(rows.table)))
-        parts = wire(
-            derived(self._config, name, into, state), part, stop, writers, version=config_version(self._config)
+        letters = letters_of(DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=()), name)
+        writers = open_writers(config, part, only=into, fresh=letters.fresh)
+        writers[into] = Sifted(writers[into], sift)
+        writers[dead_letters.NAME] = Sifted(
+            writers[dead_letters.NAME], lambda rows: letters.fresh(_not_theirs(rows.table, published))
         )
+        parts = wire(derived(config, name, into, state), part, stop, writers, version=config_version(self._config))
         count = _Count(name, into)
-        drain(parts, Floors(state / "floors.json"), stop, seen=count.see, tell=lambda: self._told(parts, span))
-        count.settle(self.account)
+        floors = Floors(state / "floors.json")
+        drain = Drain(parts, floors, stop, seen=count.see, tell=lambda: self._told(parts, span))
+        try:
+            yield drain, stop
+        finally:
+            count.settle(self.account)
+            drain.close()
 
     def _told(self, parts: Parts, span: Span) -> None:
         at = {p: parts.progress.floor(p, span.start[p]) for p in parts.partitions}
@@ -180,7 +203,7 @@ class Replay:
         return None
 
 
-def derived(config: Config, name: str, into: str, state: Any) -> Config:
+def derived(config: Config, name: str, into: str, state: Path) -> Config:
     """The configuration that a replay of one stream into one destination runs by; its state lies in `state`.
 
     What the stream's routes and rollups give the destination it gets; all that the pipeline keeps where they do not
@@ -193,6 +216,13 @@ def derived(config: Config, name: str, into: str, state: Any) -> Config:
     else:
         stream = msgspec.structs.replace(stream, routes=(Route(to=(into,)),), rollups=())
     return msgspec.structs.replace(config, streams={name: stream}, data=state)
+
+
+def _left(span: Span, log: Log) -> Span:
+    """The part of the span that the log still has: of one that is gone on with, some may be deleted by now."""
+    first = {p: begin for p, (begin, _) in log.bounds().items()}
+    start = {p: min(max(at, first.get(p, at)), span.end[p]) for p, at in span.start.items()}
+    return msgspec.structs.replace(span, start=start)
 
 
 def _below(span: Span, live: Live) -> Span:
@@ -210,24 +240,12 @@ def _repeats_until(log: Log, stream: Stream) -> datetime | None:
     return datetime.fromtimestamp((oldest + CLOCK_SKEW) / 1e6, UTC) + stream.dedupe_window
 
 
-def _letters_table(config: Config) -> DeltaDestination:
-    return DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-
-
-class _Theirs:
-    """Leaves to the dataflow the dead letters of the pipeline that it has yet to make itself."""
-
-    def __init__(self, published: dict[int, int]) -> None:
-        self._published = published
-
-    def without(self, letters: Any) -> Any:
-        if not self._published or not letters.num_rows:
-            return letters
-        keep = [
-            offset < self._published.get(partition, 0)
-            for partition, offset in zip(letters["partition"].to_pylist(), letters["offset"].to_pylist(), strict=True)
-        ]
-        return letters.filter(keep)
+def _not_theirs(letters: pa.Table, published: Mapping[int, int]) -> pa.Table:
+    """Without the dead letters of the pipeline that the dataflow has yet to make itself."""
+    if not published or not letters.num_rows:
+        return letters
+    until = [published.get(partition, 0) for partition in letters["partition"].to_pylist()]
+    return letters.filter(pc.less(letters["offset"], pa.array(until, pa.int64())))
 
 
 class _Count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import ExitStack
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,14 @@ from headrace.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, announce, leav
 if TYPE_CHECKING:
     from flows.replay.places import Place
     from flows.replay.run import Account, Progress
+
+
+class Older(StrEnum):
+    """What becomes of rows that came from records which the log does not hold any more."""
+
+    keep = "keep"
+    drop = "drop"
+
 
 _FORMS = "an RFC 3339 time (of receipt), `2h` or `7d` ago, `offset:123`, or `0:100,1:200` by partition"
 
@@ -28,6 +37,15 @@ def replay(
     end: Annotated[
         str | None, typer.Option("--to", help="Where to end, before it: as --from.  [default: where the log ends now]")
     ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build the stream's Delta table anew beside it, and swap the two.")
+    ] = False,
+    older: Annotated[
+        Older | None,
+        typer.Option(
+            help="With --rebuild: what becomes of rows that the log does not hold any more.  [default: refuse]"
+        ),
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -39,6 +57,7 @@ def replay(
     \b
     Example:
       headrace replay payments --from 2026-02-12T14:00:00Z --to 2h --into lake
+      headrace replay payments --rebuild --into lake
     """
     from connectors.record import now_microseconds
     from connectors.telemetry import configure_logging
@@ -46,13 +65,17 @@ def replay(
     from flows.replay.plan import Asked
     from flows.replay.run import Replay
 
+    if rebuild and (begin or end):
+        raise typer.BadParameter("a table is rebuilt from all of the log: --rebuild takes no --from and no --to")
+    if older is not None and not rebuild:
+        raise typer.BadParameter("--older goes with --rebuild")
     now = now_microseconds()
     start, stop = _place("--from", begin, now), _place("--to", end, now)
     configure_logging()
     loaded = load(config, files=True)
     with ExitStack() as stack:
         tell = _progress(stream, stack)
-        work = Replay(loaded, Asked(stream, into, begin, end, start, stop), tell)
+        work = Replay(loaded, Asked(stream, into, begin, end, start, stop, rebuild, older and older.value), tell)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: work.stop())
         try:

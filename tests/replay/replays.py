@@ -13,7 +13,7 @@ from connectors.source import Stop
 from flows.config import load
 from flows.destinations import open_writers
 from flows.graph import wire
-from flows.replay.drain import Floors, drain
+from flows.replay.drain import Drain, Floors
 from flows.replay.places import read_place
 from flows.replay.plan import Asked
 from flows.replay.run import Account, Replay
@@ -45,7 +45,9 @@ def live(config: Path, *, stop_at_once: bool = False) -> None:
         if stop_at_once and log.committed("headrace") == ends and log.committed("headrace.pay") == ends:
             stop.request()
 
-    drain(parts, Floors(loaded.data / "state" / "floors.json"), stop, seen=lambda _: None, tell=look)
+    work = Drain(parts, Floors(loaded.data / "state" / "floors.json"), stop, seen=lambda _: None, tell=look)
+    work.run()
+    work.close()
     log.close()
 
 

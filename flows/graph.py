@@ -16,13 +16,14 @@ import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
 from connectors.batch import LogBatch, StreamLines
+from connectors.lag import follow_lag
 from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Progress, Rows, Writer
 from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
-from connectors.telemetry import EVENTS_DROPPED
+from connectors.telemetry import DEAD_LETTERS, EVENTS_READ
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.destinations import open_writers, topic_of
 from flows.lookups import watch
@@ -46,6 +47,7 @@ def pipeline(path: str | Path = "headrace.yaml") -> Dataflow:
 def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: int = 1) -> Dataflow:
     """The dataflow that reads the partitions of process `process` of `processes`: a partition stays in one process."""
     parts = wire(config, log, stop, open_writers(config, log), process=process, processes=processes)
+    follow_lag(log, parts.partitions, parts.progress)
     flow = Dataflow(NAME)
     batches = op.input("log", flow, parts.source)  # (partition, LogBatch): Arrow tables, a row an event
     stateless = op.map("pipelines", batches, parts.processing)  # (partition, Outcome): rows by destination
@@ -137,7 +139,8 @@ class _Processing:
                 letters = self._letters(part.stream, part.table, batch.partition, stage="stream", error=reason)
                 rows.setdefault(dead_letters.NAME, []).append(letters)
                 if batch.only is None:
-                    EVENTS_DROPPED.labels("unknown", "stream", "false").inc(part.table.num_rows)
+                    EVENTS_READ.labels("unknown").inc(part.table.num_rows)
+                    DEAD_LETTERS.labels("unknown", "stream").inc(part.table.num_rows)
                 continue
             for destination, table in processor_of(name).process(part, only=batch.only).items():
                 if destination == dead_letters.NAME:

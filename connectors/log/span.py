@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from connectors.log import Block, Log, Position, Reader
+from connectors.log import Block, Log, LogSettings, Position, Reader
 from connectors.record import Record
 
 
@@ -52,6 +52,15 @@ class SpanLog:
     @property
     def partitions(self) -> int:
         return self._log.partitions
+
+    def partitions_of(self, stream: str) -> Sequence[int]:
+        return self._log.partitions_of(stream)
+
+    def place(self, partition: int) -> tuple[str, int]:
+        return self._log.place(partition)
+
+    def take(self, settings: LogSettings) -> None:
+        self._log.take(settings)
 
     def extend(self, end: Mapping[int, int]) -> None:
         """The span ends later, for its readers too."""

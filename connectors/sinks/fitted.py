@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sinks.base import Rejects
-from connectors.sinks.conform import RESCUED, conform_query, settle_json
+from connectors.sinks.conform import RESCUED, conform_query
 from connectors.sinks.evolve import evolve, for_tables, without_empty_structs
+from connectors.sinks.settle import settle_json
 from connectors.telemetry import DEAD_LETTERS, ROWS_COMMITTED, VALUES_RESCUED
 
 OFFSET = "_offset"

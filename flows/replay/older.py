@@ -63,7 +63,8 @@ class Older(msgspec.Struct, frozen=True):
 
 def older_than(log: Log, stream: Stream) -> Older:
     """What the log holds no more of a stream. Ask after the table was opened. Raises HeadraceError while it cannot be read."""
-    bounds = {p: ends for p, ends in log.bounds().items() if ends[0] < ends[1]}
+    own = set(log.partitions_of(stream.id))
+    bounds = {p: ends for p, ends in log.bounds().items() if p in own and ends[0] < ends[1]}
     oldest = [record.received_at for record in oldest_records(log, {p: first for p, (first, _) in bounds.items()})]
     if not oldest:
         return Older(_LAST, pa.array([], pa.string()))

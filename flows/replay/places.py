@@ -70,8 +70,8 @@ def read_place(text: str, now: int) -> Place:
     return Instant(now - ago, ago=True)
 
 
-def span_of(log: Log, start: Place | None, end: Place | None) -> tuple[Span, Missing]:
-    """The span between the two, as the log is now, and what of it the log does not hold any more.
+def span_of(log: Log, stream: str, start: Place | None, end: Place | None) -> tuple[Span, Missing]:
+    """The span of a stream (an id) between the two, as the log is now, and what of it the log does not hold any more.
 
     Without a `start` it is all of the log, without an `end` up to where it ends. Raises HeadraceError.
     """
@@ -86,6 +86,7 @@ def span_of(log: Log, start: Place | None, end: Place | None) -> tuple[Span, Mis
     named = _named(start, bounds) & _named(end, bounds)
     if not named:
         raise HeadraceError("--from and --to name no partition together", remedy="give both for the same partitions")
+    named &= set(log.partitions_of(stream))
     wanted = _starts(log, start, bounds)
     until = _ends(log, end, bounds)
     starts = {p: min(max(wanted[p], bounds[p][0]), bounds[p][1]) for p in named}

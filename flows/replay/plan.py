@@ -58,7 +58,8 @@ class Kept:
 
     def __init__(self, config: Config, log: Log, asked: Asked) -> None:
         version = config_version(config)
-        facts = [log.identity, config.streams[asked.stream].id, asked.into, asked.begin, asked.end, version]
+        self._stream_id = config.streams[asked.stream].id
+        facts = [log.identity, self._stream_id, asked.into, asked.begin, asked.end, version]
         text = msgspec.json.encode([*facts, asked.rebuild])
         self.id = hashlib.sha256(text).hexdigest()[:12]
         self.directory = config.data / "state" / "replays" / self.id
@@ -82,7 +83,7 @@ class Kept:
         if kept.finished and (self._asked.rebuild or (isinstance(self._asked.stop, Instant) and moves)):
             return self.anew(log, now, kept)
         if kept.finished and self._asked.stop is None:  # what has come since
-            span, _ = span_of(log, self._asked.start, None)
+            span, _ = span_of(log, self._stream_id, self._asked.start, None)
             end = {p: max(at, kept.span.end.get(p, 0)) for p, at in span.end.items()}
             start = {p: kept.span.start.get(p, at) for p, at in span.start.items()}
             since = msgspec.structs.replace(kept.span, start=start, end=end)
@@ -115,7 +116,7 @@ class Kept:
     def anew(self, log: Log, now: int, last: Plan | None = None) -> Plan:
         """A plan that owes nothing to the last one."""
         asked, run = self._asked, 1 if last is None else last.run + 1
-        span, missing = span_of(log, asked.start, asked.stop)
+        span, missing = span_of(log, self._stream_id, asked.start, asked.stop)
         texts = (asked.stream, asked.into, asked.begin, asked.end, self._version)
         return Plan(*texts, span, missing, format_instant(now), run)
 

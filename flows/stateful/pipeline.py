@@ -17,7 +17,7 @@ import structlog
 from connectors.batch import StreamLines
 from connectors.sinks.base import Rows
 from connectors.sinks.conform import mark_json
-from connectors.telemetry import DEAD_LETTERS, EVENTS_DROPPED, EVENTS_READ
+from connectors.telemetry import DEAD_LETTERS, EVENTS_READ
 from flows.columns import OFFSET, dotted
 from flows.config import Stream
 from flows.fates import Fates
@@ -82,7 +82,7 @@ class StatefulPipeline:
         EVENTS_READ.labels(self._name).inc(lines.table.num_rows)
         good, bad = self._fitting.fit(lines)
         if bad:
-            EVENTS_DROPPED.labels(self._name, "parse", "false").inc(len(bad))
+            DEAD_LETTERS.labels(self._name, "parse").inc(len(bad))
             _log.error("lines that are no events go to the dead letters", stream=self._name, count=len(bad))
             came.unreadable.append(lines.table.take(pa.array(bad)))
         if good.table.num_rows:

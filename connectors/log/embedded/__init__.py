@@ -35,7 +35,7 @@ from connectors.log.embedded.store import (
     row_id,
 )
 from connectors.log.placement import keyed_partition, packed
-from connectors.log.settings import EmbeddedLogSettings
+from connectors.log.settings import EmbeddedLogSettings, LogSettings
 from connectors.record import Record, now_microseconds
 
 __all__ = ["EmbeddedLog", "EmbeddedLogSettings"]
@@ -83,6 +83,15 @@ class EmbeddedLog:
     @property
     def partitions(self) -> int:
         return int(self._ask("SELECT count(*) FROM partitions")[0][0])
+
+    def partitions_of(self, stream: str) -> Sequence[int]:  # noqa: ARG002 -- any may hold any stream's
+        return range(self.partitions)
+
+    def place(self, partition: int) -> tuple[str, int]:
+        return TOPIC, partition
+
+    def take(self, settings: LogSettings) -> None:
+        pass
 
     @property
     def identity(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,28 +14,28 @@ from connectors.log.settings import KafkaLogSettings
 _ASK_SECONDS = 10.0
 
 
-def bounds(settings: KafkaLogSettings, partitions: int) -> dict[int, tuple[int, int]]:
-    """As `Log.bounds`."""
-    with _asking(settings, partitions, "asking where the log begins and ends") as (consumer, parts):
-        first = consumer.beginning_offsets(parts, timeout_ms=_ASK_SECONDS * 1000)
-        ends = consumer.end_offsets(parts, timeout_ms=_ASK_SECONDS * 1000)
-    return {part.partition: (first[part], ends[part]) for part in parts}
+def bounds(settings: KafkaLogSettings, parts: Mapping[int, TopicPartition]) -> dict[int, tuple[int, int]]:
+    """As `Log.bounds`, of those partitions that are there."""
+    with _asking(settings, "asking where the log begins and ends") as consumer:
+        first = consumer.beginning_offsets(list(parts.values()), timeout_ms=_ASK_SECONDS * 1000)
+        ends = consumer.end_offsets(list(parts.values()), timeout_ms=_ASK_SECONDS * 1000)
+    return {number: (first[part], ends[part]) for number, part in parts.items()}
 
 
-def offsets_at(settings: KafkaLogSettings, partitions: int, instant: int) -> dict[int, int]:
-    """As `Log.offsets_at`."""
-    with _asking(settings, partitions, "asking where a time lies in the log") as (consumer, parts):
-        ends = consumer.end_offsets(parts, timeout_ms=_ASK_SECONDS * 1000)
-        wanted = dict.fromkeys(parts, max(0, instant // 1000))
+def offsets_at(settings: KafkaLogSettings, parts: Mapping[int, TopicPartition], instant: int) -> dict[int, int]:
+    """As `Log.offsets_at`, of those partitions that are there."""
+    with _asking(settings, "asking where a time lies in the log") as consumer:
+        ends = consumer.end_offsets(list(parts.values()), timeout_ms=_ASK_SECONDS * 1000)
+        wanted = dict.fromkeys(parts.values(), max(0, instant // 1000))
         found = consumer.offsets_for_times(wanted, timeout_ms=_ASK_SECONDS * 1000)
-    return {part.partition: ends[part] if found.get(part) is None else found[part].offset for part in parts}
+    return {number: ends[p] if found.get(p) is None else found[p].offset for number, p in parts.items()}
 
 
 @contextmanager
-def _asking(settings: KafkaLogSettings, partitions: int, doing: str) -> Iterator[tuple[Any, list[TopicPartition]]]:
+def _asking(settings: KafkaLogSettings, doing: str) -> Iterator[Any]:
     with failures_named(settings, doing):
         consumer = new_consumer(settings)
         try:
-            yield consumer, [TopicPartition(settings.topic, partition) for partition in range(partitions)]
+            yield consumer
         finally:
             consumer.close(autocommit=False, timeout_ms=1000)

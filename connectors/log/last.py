@@ -1,9 +1,9 @@
-"""The newest events of a stream, read backwards from the log's end; those that come after; the oldest records."""
+"""The newest events of a stream, read backwards from the log's end; and those that come after."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from connectors.errors import HeadraceError
 from connectors.log import Block, Log, Reader
@@ -51,15 +51,6 @@ def following(log: Log, start: dict[int, int]) -> Iterator[list[Block]]:
         while True:
             blocks = [reader.read(partition, max_bytes=_BYTES) for partition in start]
             yield [block for block in blocks if block is not None and block.records]
-    finally:
-        reader.close()
-
-
-def oldest_records(log: Log, first: Mapping[int, int]) -> list[Record]:
-    """The record at each of the offsets `first`, by partition; none of a partition whose has gone."""
-    reader = log.reader(sorted(first), first, group=_GROUP)
-    try:
-        return [record for partition, at in first.items() for record in _read(reader, partition, at + 1)]
     finally:
         reader.close()
 

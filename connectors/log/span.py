@@ -43,8 +43,10 @@ class SpanLog:
     Repeats are told as in the whole log: what came before the span counts.
     """
 
-    def __init__(self, log: Log, span: Span, stream: str, identity: str) -> None:
+    def __init__(self, log: Log, span: Span, stream: str, identity: str, into: str | None = None) -> None:
+        """With `into` an event that was sent again for one destination counts for that one only, otherwise for all."""
         self.identity = identity
+        self._into = into
         self._log = log
         self._span = span
         self._stream = stream
@@ -74,7 +76,8 @@ class SpanLog:
 
     def reader(self, partitions: Sequence[int], start: Mapping[int, int], *, group: str) -> SpanReader:
         begin = {p: max(start.get(p, 0), self._span.start[p]) for p in partitions}
-        return SpanReader(self._log.reader(partitions, begin, group=group), self._span, self._stream, begin)
+        reader = self._log.reader(partitions, begin, group=group)
+        return SpanReader(reader, self._span, self._stream, begin, self._into)
 
     def committed(self, group: str) -> dict[int, int]:
         """Where everyone begins who has no place of its own."""
@@ -97,7 +100,10 @@ class SpanLog:
 class SpanReader:
     """Reads no further than the span's end (implements `Reader`)."""
 
-    def __init__(self, reader: Reader, span: Span, stream: str, begin: Mapping[int, int]) -> None:
+    def __init__(
+        self, reader: Reader, span: Span, stream: str, begin: Mapping[int, int], into: str | None = None
+    ) -> None:
+        self._into = into
         self._reader = reader
         self._span = span
         self._stream = stream
@@ -112,11 +118,25 @@ class SpanReader:
             return None
         self._next[partition] = next_offset = min(block.next_offset, end)
         kept = [
-            (offset, record)
+            (offset, self._for_all(record))
             for offset, record in zip(block.offsets, block.records, strict=True)
-            if offset < end and record.stream == self._stream and self._span.has(record)
+            if offset < end and record.stream == self._stream and self._span.has(record) and self._is_new(record)
         ]
         return Block(partition, [offset for offset, _ in kept], [record for _, record in kept], next_offset)
+
+    def _is_new(self, record: Record) -> bool:
+        """Whether its events, where they are sent again, are neither read in the span nor for another destination."""
+        if record.replay is None:
+            return True
+        partition, offset = record.replay.origin or (-1, 0)
+        if self._span.start.get(partition, 0) <= offset < self._span.end.get(partition, 0):
+            return False
+        return self._into is None or record.replay.to in (None, self._into)
+
+    def _for_all(self, record: Record) -> Record:
+        if record.replay is None or record.replay.to is None or self._into is not None:
+            return record
+        return msgspec.structs.replace(record, replay=msgspec.structs.replace(record.replay, to=None))
 
     def end_offsets(self) -> dict[int, int]:
         return {partition: self._span.end[partition] for partition in self._next}

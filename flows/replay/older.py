@@ -6,7 +6,6 @@ is gone; up to the latest of the partitions' oldest ones it depends on the parti
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -17,16 +16,13 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from connectors.dedupe import CLOCK_SKEW
-from connectors.errors import Transient
 from connectors.log import Log
-from connectors.log.last import oldest_records
+from connectors.log.seeking import between, oldest_received
 from connectors.record import Record
 from connectors.sinks.evolve import plain_schema
 from flows.config import Stream
 from flows.replay.there import There, delta_scan
 
-_BYTES = 8 * 1024 * 1024
-_PAUSE, _STALLED = 0.01, 30.0  # seconds
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -65,7 +61,7 @@ def older_than(log: Log, stream: Stream) -> Older:
     """What the log holds no more of a stream. Ask after the table was opened. Raises HeadraceError while it cannot be read."""
     own = set(log.partitions_of(stream.id))
     bounds = {p: ends for p, ends in log.bounds().items() if p in own and ends[0] < ends[1]}
-    oldest = [record.received_at for record in oldest_records(log, {p: first for p, (first, _) in bounds.items()})]
+    oldest = oldest_received(log, {p: first for p, (first, _) in bounds.items()})
     if not oldest:
         return Older(_LAST, pa.array([], pa.string()))
     high = max(oldest) + CLOCK_SKEW
@@ -81,22 +77,10 @@ def older_than(log: Log, stream: Stream) -> Older:
 
 def _up_to(log: Log, partition: int, start: int, end: int, until: int) -> Iterator[Record]:
     """The records of a partition up to those received at `until`, and perhaps some more."""
-    reader = log.reader([partition], {partition: start}, group="headrace.looking")
-    position, deadline = start, time.monotonic() + _STALLED
-    try:
-        while position < end:
-            block = reader.read(partition, max_bytes=_BYTES)
-            if block is None:
-                if time.monotonic() > deadline:
-                    raise Transient(f"reading partition {partition} of the log made no progress", remedy="try again")
-                time.sleep(_PAUSE)
-                continue
-            position, deadline = block.next_offset, time.monotonic() + _STALLED
-            yield from block.records
-            if block.records and min(record.received_at for record in block.records) > until + CLOCK_SKEW:
-                return
-    finally:
-        reader.close()
+    for _, record in between(log, partition, start, end):
+        if record.received_at > until + CLOCK_SKEW:
+            return
+        yield record
 
 
 def as_staged(rows: pa.Table, engine: duckdb.DuckDBPyConnection) -> pa.Table:

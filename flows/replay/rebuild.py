@@ -141,7 +141,7 @@ class Rebuild:
         state, live = look(self._config, log, name, self._into), self._opened()
         span = Span(plan.span.start, _ends(log, plan.span, state, live, name))
         identity = kept.identity(log, plan)
-        part = SpanLog(log, span, self._config.streams[name].id, identity)
+        part = SpanLog(log, span, self._config.streams[name].id, identity, self._into)
         on_its_way = self._on_its_way(state, live)
 
         def sift(rows: Rows) -> pa.Table:

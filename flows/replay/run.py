@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from connectors.dedupe import CLOCK_SKEW
 from connectors.errors import HeadraceError
 from connectors.log import Log, open_log
-from connectors.log.last import oldest_records
+from connectors.log.seeking import oldest_received
 from connectors.log.span import Span, SpanLog
 from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
@@ -129,7 +129,8 @@ class Replay:
         if plan.finished:
             account.finished = True
             return
-        part = SpanLog(log, span, self._stream.id, kept.identity(log, plan))
+        only = self._asked.into if self._is_brought_to else None
+        part = SpanLog(log, span, self._stream.id, kept.identity(log, plan), only)
         missing = Missing(self._asked.stream, self._there, live)
         with self.working(self._config, part, span, kept.state(plan), state.published, missing) as (drain, _):
             drain.run()
@@ -236,7 +237,7 @@ def _repeats_until(log: Log, stream: Stream) -> datetime | None:
     first = {p: begin for p, (begin, end) in log.bounds().items() if begin and begin < end}
     if not first:
         return None
-    oldest = max(record.received_at for record in oldest_records(log, first))
+    oldest = max(oldest_received(log, first))
     return datetime.fromtimestamp((oldest + CLOCK_SKEW) / 1e6, UTC) + stream.dedupe_window
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from connectors.log import Log
 from connectors.merging import MergedReader
 from flows.config import DEFAULT_DESTINATION, Config, Stream
+from flows.letters import letters_of
 from flows.processor import open_pipeline_engine
-from flows.stateful.lane import Lane, Letters
+from flows.stateful.lane import Lane
 from flows.stateful.pipeline import StatefulPipeline
 from flows.stateful.store import Store, store_file
-from flows.steps import Mask, has_memory
+from flows.steps import has_memory
 
 
 def remembers(stream: Stream) -> bool:
@@ -92,8 +93,7 @@ def open_lane(config: Config, name: str, log: Log, group: str, topic: str, versi
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    masked = any(isinstance(step, Mask) for step in stream.steps)
-    return Lane(store, reader, pipeline, Letters(name, topic, version, payload=not masked))
+    return Lane(name, store, reader, pipeline, letters_of(config, topic, version))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from connectors.errors import HeadraceError
 from connectors.record import now_microseconds
 from flows.config import load
 from flows.replay.plan import only_one
+from tests.cli.conftest import run
 from tests.flows.pipelines import STREAM, append, event_ids, rows, write_config
 from tests.replay.replays import MINUTE, NOON, events, live, log_of, receive, replay
 
@@ -230,3 +231,18 @@ def test_what_retention_has_deleted_is_told(tmp_path: Path) -> None:
     # The repeat whose original is gone from the log is in the live table under the original's time.
     assert replay(config, "lake").written == 0
     assert Counter(event_ids(load(config))).most_common(1)[0][1] == 1
+
+
+def test_an_event_that_was_sent_again_from_the_dead_letters_comes_once(tmp_path: Path) -> None:
+    config = two_lakes(tmp_path, {"steps": [PARSE]})
+    log = log_of(config)
+    append(log, messages("{"))
+    live(config)
+    two_lakes(tmp_path)  # the step is gone
+    done = run("dlq", "replay", "--config", config, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    live(config)
+    assert numbers(config, "lake") == [0]
+    assert replay(config, "copy").written == 1
+    assert replay(config, "lake").written == 0
+    assert numbers(config) == numbers(config, "lake") == [0]

@@ -36,7 +36,7 @@ from connectors.log.embedded.store import (
 )
 from connectors.log.placement import keyed_partition, packed
 from connectors.log.settings import EmbeddedLogSettings, LogSettings
-from connectors.record import Record, now_microseconds
+from connectors.record import Record, encode_replay, now_microseconds
 
 __all__ = ["EmbeddedLog", "EmbeddedLogSettings"]
 
@@ -50,7 +50,12 @@ _WARNING_SECONDS = 600.0
 
 Found = TypeVar("Found")
 
-_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT = (
+    "INSERT INTO records (position, received_at, count, first_index, stream, request_id, replay, value)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_Row = tuple[int, int, int, int, str, str, str | None, bytes]
 
 
 class EmbeddedLog:
@@ -170,7 +175,7 @@ class EmbeddedLog:
                 begin(connection)
                 self._refresh(connection)
                 ends = self._ends.copy()
-                rows: list[tuple[int, int, int, int, str, str, bytes]] = []
+                rows: list[_Row] = []
                 positions = [self._place(records, ends, rows) for records in requests]
                 connection.executemany(_INSERT, rows)
                 if not rows:
@@ -185,9 +190,7 @@ class EmbeddedLog:
             self._retain_in_passing(connection)
         return positions
 
-    def _place(
-        self, records: list[Record], ends: list[int], rows: list[tuple[int, int, int, int, str, str, bytes]]
-    ) -> Position:
+    def _place(self, records: list[Record], ends: list[int], rows: list[_Row]) -> Position:
         """Gives one request's records their offsets, all in one partition, so that they keep their order."""
         if not records:
             return Position(TOPIC, 0, ends[0])
@@ -199,7 +202,7 @@ class EmbeddedLog:
         for index, record in enumerate(records):
             row = row_id(partition, offset + index)
             facts = (row, record.received_at, record.count, record.first_index, record.stream, record.request_id)
-            rows.append((*facts, record.value))
+            rows.append((*facts, None if record.replay is None else encode_replay(record.replay), record.value))
         ends[partition] = offset + len(records)
         return Position(TOPIC, partition, offset)
 

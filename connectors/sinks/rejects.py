@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
-from connectors.sinks.dead_letters import NAME, SCHEMA
+from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
@@ -20,11 +20,19 @@ class DeadLetters:
     A destination's rows and its `reset` come from one thread.
     """
 
-    def __init__(self, settings: DeltaDestination, log_identity: str, topic: str, config_version: str) -> None:
+    def __init__(
+        self,
+        settings: DeltaDestination,
+        log_identity: str,
+        topic: str,
+        config_version: str,
+        fresh: Fresh = lambda letters: letters,
+    ) -> None:
         self._settings = settings
         self._identity = log_identity
         self._topic = topic
         self._config_version = config_version
+        self._fresh = fresh
         self._writers: dict[tuple[str, str, str], TableWriter] = {}
         self._lock = threading.Lock()
 
@@ -44,7 +52,7 @@ class DeadLetters:
         `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted once the table they were
         taken out of is committed; `part` names a part of it that is committed on its own. Raises Fenced, Transient.
         """
-        letters = self._letters(rows, origin, stream, destination, engine)
+        letters = self._fresh(self._letters(rows, origin, stream, destination, engine))
         with self._lock:
             writer = self._writers.get((destination, stream, part))
             if writer is None:

@@ -86,7 +86,7 @@ def _recovery(parts: Parts) -> float | None:
             return all(committed.get(partition, 0) >= offset for partition, offset in ends.items())
 
         left = _CATCH_UP - (time.monotonic() - began)
-        return time.monotonic() - began if parts.wait(caught_up, left, "what the log held") else None
+        return time.monotonic() - began if parts.wait(caught_up, left, "what the log held", every=0.5) else None
 
 
 def _finish(parts: Parts, clients: Sequence[Client], ledger: Ledger, found: Findings) -> int:

@@ -17,7 +17,6 @@ from tests.flows.pipelines import (
     Feeder,
     Worker,
     append,
-    drain,
     event_ids,
     landed_so_far,
     opened,
@@ -26,8 +25,9 @@ from tests.flows.pipelines import (
     write_config,
 )
 from tests.flows.test_kills import lake_in
+from tests.replay.replays import live
 
-KILLS = 5
+KILLS = 4
 PAD = "x" * 4000  # so that a partition is several batches
 
 
@@ -59,7 +59,7 @@ def test_killed_in_the_middle_beside_a_live_dataflow_each_event_is_there_once(
         key = f"first-{first}" if first % 100 == 0 else None
         lines = [{"source": "app", "event": {"n": n, "pad": PAD}} for n in numbers]
         acknowledged += append(log, lines, key=key)
-    drain(path)
+    live(path)
     assert len(event_ids(config)) == 1_000
     write_config(tmp_path, text | {"streams": {"pay": stream}})  # everything is kept now
     worker = Worker(path, 0, 1)
@@ -85,7 +85,7 @@ def test_killed_in_the_middle_beside_a_live_dataflow_each_event_is_there_once(
         acknowledged += feeder.stop()
         worker.kill()
     assert json.loads(told)["finished"]
-    drain(path)
+    live(path)
     landed = Counter(event_ids(config))
     log.close()
     assert kills > 1, "the replay was over before it could be killed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,6 +52,8 @@ def test_a_destination_that_no_route_names_gets_once_what_the_pipeline_keeps(tmp
     again = replay(config, "copy")
     assert (again.written, again.finished) == (0, True)
     assert numbers(config) == list(range(0, 100, 2))
+    shutil.rmtree(tmp_path / "copy")
+    assert replay(config, "copy").written == 50, "a table that was lost is made again"
 
 
 def test_without_an_end_the_same_command_takes_what_has_come_since(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, help="through a whole dataflow")
     parser.add_argument("--quick", action="store_true", help="a coarse look in some minutes")
     parser.add_argument("--full", action="store_true", help="also what takes many minutes: 50 million events")
+    parser.add_argument("--case", default="", help="only what has this text in its name")
     parser.add_argument("--only", choices=GROUPS, action="append")
     parser.add_argument("--json", type=Path, help="also write the results there")
     parser.add_argument("--child", choices=GROUPS, help=argparse.SUPPRESS)
@@ -53,10 +54,14 @@ def main() -> None:
     scale = QUICK if arguments.quick else Scale()
     chosen = {name: getattr(arguments, name) for name in ("rows", "rounds", "seconds", "events")}
     scale = msgspec.structs.replace(
-        scale, full=arguments.full, **{name: value for name, value in chosen.items() if value is not None}
+        scale,
+        full=arguments.full,
+        case=arguments.case,
+        **{name: value for name, value in chosen.items() if value is not None},
     )
     if arguments.child:
-        for row in told(arguments.child, "all of it", lambda: measured(arguments.child, scale)):
+        whole = msgspec.structs.replace(scale, case="")
+        for row in told(whole, arguments.child, "all of it", lambda: measured(arguments.child, scale)):
             print(msgspec.json.encode(row).decode(), flush=True)
         return
     rows: list[Row] = []
@@ -64,8 +69,7 @@ def main() -> None:
         if not arguments.only or name in arguments.only:
             for row in of_child(name, scale, limit * (20 if scale.full else 1)):
                 rows.append(row)
-                print(".", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+                print(f"{row.group}: {row.what}", file=sys.stderr, flush=True)
     print(table(rows))
     print(f"\nbelow target: {', '.join(row.what for row in rows if row.met is False) or 'none'}")
     if arguments.json:
@@ -79,12 +83,13 @@ def measured(group: str, scale: Scale) -> Iterator[Row]:
         yield from module.rows(scale)
         return
     for case in module.cases(scale.rows):
-        yield of_result(measure(case, scale.rounds))
+        if scale.case in case.name:
+            yield of_result(measure(case, scale.rounds))
 
 
 def of_child(group: str, scale: Scale, limit: float) -> Iterator[Row]:
     """The rows of a group as a child process finds them, and one more if that fails or has to be ended."""
-    options = [f"--{name}={getattr(scale, name)}" for name in ("rows", "rounds", "seconds", "events")]
+    options = [f"--{name}={getattr(scale, name)}" for name in ("rows", "rounds", "seconds", "events", "case")]
     command = [sys.executable, "-m", "bench", "--child", group, *options, *(["--full"] if scale.full else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

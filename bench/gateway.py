@@ -40,7 +40,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             ("one event a request, Kafka acknowledged", lambda: _kafka(home, scale)),
             (f"NDJSON of {BATCH} events", lambda: _ndjson(home, scale)),
         ):
-            yield from told("gateway", what, measured)
+            yield from told(scale, "gateway", what, measured)
 
 
 def _stubbed(home: Path, scale: Scale) -> Iterator[Row]:

@@ -55,9 +55,19 @@ def _wrk(url: str, request: Request, seconds: float, connections: int) -> Served
     with tempfile.TemporaryDirectory() as directory:
         body, script = Path(directory, "body"), Path(directory, "request.lua")
         body.write_bytes(request.body)
-        headers = "".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n" for name, value in request.headers.items())
+        headers = "".join(
+            f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n" for name, value in request.headers.items()
+        )
         script.write_text(f'wrk.method = "POST"\n{headers}wrk.body = io.open("{body}", "rb"):read("*a")\n')
-        command = [program, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script), url + request.path]
+        command = [
+            program,
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "-s",
+            str(script),
+            url + request.path,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     found = re.search(r"(\d+) requests in ([\d.]+)(m?s|m),", done.stdout)
     if found is None:

@@ -14,7 +14,7 @@ from tests.services.process import ServiceMissingError
 class Scale(msgspec.Struct, frozen=True):
     """How much is measured: events a batch, rounds, seconds of load a round, events through a whole dataflow.
 
-    `full` is for what takes many minutes.
+    `full` is for what takes many minutes; of a group only what has `case` in its name is measured.
     """
 
     rows: int = 20_000
@@ -22,6 +22,7 @@ class Scale(msgspec.Struct, frozen=True):
     seconds: float = 3.0
     events: int = 400_000
     full: bool = False
+    case: str = ""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +69,14 @@ def compared(
 
 
 def alone(
-    group: str, what: str, ours: float, *, unit: str, at_least: float | None = None, at_most: float | None = None, note: str = ""
+    group: str,
+    what: str,
+    ours: float,
+    *,
+    unit: str,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    note: str = "",
 ) -> Row:
     """A figure that has no reference but its target, if any."""
     met = _met(ours, at_least, at_most)
@@ -95,8 +103,10 @@ def of_result(result: Result) -> Row:
     )
 
 
-def told(group: str, what: str, measured: Callable[[], Iterable[Row]]) -> Iterator[Row]:
+def told(scale: Scale, group: str, what: str, measured: Callable[[], Iterable[Row]]) -> Iterator[Row]:
     """The rows of one case; where it cannot be had, a row with the reason, and the others go on."""
+    if scale.case not in what:
+        return
     try:
         yield from measured()
     except ServiceMissingError as exc:
@@ -112,7 +122,17 @@ def table(rows: Iterable[Row]) -> str:
         ratio = "—" if row.ratio is None else f"{row.ratio:.2f}"
         met = "" if row.met is None else "met" if row.met else "**missed**"
         note = row.note.replace("|", "\\|").replace("\n", " ")
-        cells = (row.group, row.what, shown(row.ours), shown(row.reference), row.unit, ratio, row.target or "—", met, note)
+        cells = (
+            row.group,
+            row.what,
+            shown(row.ours),
+            shown(row.reference),
+            row.unit,
+            ratio,
+            row.target or "—",
+            met,
+            note,
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ import typer
 from connectors.errors import HeadraceError
 from headrace.commands import (
     check,
+    dlq,
     doctor,
     explain,
     init,
@@ -52,6 +53,7 @@ app.command("stats")(stats.stats)
 app.command("schema")(schema.schema)
 app.add_typer(token.app, name="token")
 app.add_typer(lake.app, name="lake")
+app.add_typer(dlq.app, name="dlq")
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 

@@ -52,6 +52,7 @@ class Refusals:
         """Dead letters (`dead_letters.SCHEMA`) with `_offset` for the writer."""
         rows = refused.rows.append_column("_reason", pa.array(refused.reasons, pa.string()))
         has_id = EVENT_ID in rows.schema.names
+        received_at = "received_at" if "received_at" in rows.schema.names else "NULL::TIMESTAMPTZ"
         event_id = EVENT_ID if has_id else "NULL::VARCHAR"
         index = f"TRY_CAST(string_split({EVENT_ID}, '-')[-1] AS BIGINT)" if has_id else "NULL::BIGINT"
         self._engine.register("refused", rows)
@@ -59,7 +60,8 @@ class Refusals:
             letters = self._engine.sql(
                 f"SELECT {event_id} AS event_id, $stream AS stream, 'destination' AS stage, NULL::VARCHAR AS step,"
                 f" $destination AS destination, _reason AS error, $version AS config_version, $topic AS topic,"
-                f' $partition::BIGINT AS partition, _offset AS "offset", {index} AS index, payload, _offset'
+                f' $partition::BIGINT AS partition, _offset AS "offset", {index} AS index, payload,'
+                f" {received_at} AS received_at, _offset"
                 f" FROM ({payload_query(refused.rows.schema, 'refused')})",
                 params=self._same | {"stream": stream, "partition": partition},
             ).to_arrow_table()

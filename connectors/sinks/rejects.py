@@ -11,6 +11,7 @@ import pyarrow as pa
 from connectors.sinks.dead_letters import NAME, SCHEMA
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
+from connectors.telemetry import DEAD_LETTERS
 
 
 class DeadLetters:
@@ -55,7 +56,9 @@ class DeadLetters:
                 of_partition = letters.filter(pa.compute.equal(letters["partition"], partition))
                 writer.stage(partition, of_partition, offsets[partition])
             if writer.rows:
+                count = writer.rows
                 writer.commit(engine)
+                DEAD_LETTERS.labels(stream, "schema").inc(count)
 
     def reset(self, destination: str) -> None:
         """See `Rejects.reset`."""
@@ -80,7 +83,7 @@ class DeadLetters:
             f' $version AS config_version, $topic AS topic, _partition AS partition, _offset AS "offset",'
             f" string_split(event_id, '-')[-1]::BIGINT AS index,"
             f" json_merge_patch(to_json({{{event}}}), json_object('_rescued', json(_rescued)))::VARCHAR AS payload,"
-            f" _offset FROM rejected ORDER BY _partition, _offset",
+            f" received_at, _offset FROM rejected ORDER BY _partition, _offset",
             {"stream": stream, "destination": destination, "version": self._config_version, "topic": self._topic},
         ).to_arrow_table()
         engine.unregister("rejected")

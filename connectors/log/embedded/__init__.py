@@ -34,8 +34,8 @@ from connectors.log.embedded.store import (
     row_id,
 )
 from connectors.log.placement import keyed_partition, packed
-from connectors.log.settings import EmbeddedLogSettings
-from connectors.record import Record, now_microseconds
+from connectors.log.settings import EmbeddedLogSettings, LogSettings
+from connectors.record import Record, encode_replay, now_microseconds
 
 __all__ = ["EmbeddedLog", "EmbeddedLogSettings"]
 
@@ -47,7 +47,12 @@ _CHECK_SECONDS = 1.0  # a commit this recent is proof enough that the log can be
 _RETENTION_SECONDS = 60.0
 _WARNING_SECONDS = 600.0
 
-_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT = (
+    "INSERT INTO records (position, received_at, count, first_index, stream, request_id, replay, value)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_Row = tuple[int, int, int, int, str, str, str | None, bytes]
 
 
 class EmbeddedLog:
@@ -80,6 +85,15 @@ class EmbeddedLog:
     @property
     def partitions(self) -> int:
         return int(self._ask("SELECT count(*) FROM partitions")[0][0])
+
+    def partitions_of(self, stream: str) -> Sequence[int]:  # noqa: ARG002 -- any may hold any stream's
+        return range(self.partitions)
+
+    def place(self, partition: int) -> tuple[str, int]:
+        return TOPIC, partition
+
+    def take(self, settings: LogSettings) -> None:
+        pass
 
     @property
     def identity(self) -> str:
@@ -154,7 +168,7 @@ class EmbeddedLog:
                 begin(connection)
                 self._refresh(connection)
                 ends = self._ends.copy()
-                rows: list[tuple[int, int, int, int, str, str, bytes]] = []
+                rows: list[_Row] = []
                 positions = [self._place(records, ends, rows) for records in requests]
                 connection.executemany(_INSERT, rows)
                 if not rows:
@@ -169,9 +183,7 @@ class EmbeddedLog:
             self._retain_in_passing(connection)
         return positions
 
-    def _place(
-        self, records: list[Record], ends: list[int], rows: list[tuple[int, int, int, int, str, str, bytes]]
-    ) -> Position:
+    def _place(self, records: list[Record], ends: list[int], rows: list[_Row]) -> Position:
         """Gives one request's records their offsets, all in one partition, so that they keep their order."""
         if not records:
             return Position(TOPIC, 0, ends[0])
@@ -183,7 +195,7 @@ class EmbeddedLog:
         for index, record in enumerate(records):
             row = row_id(partition, offset + index)
             facts = (row, record.received_at, record.count, record.first_index, record.stream, record.request_id)
-            rows.append((*facts, record.value))
+            rows.append((*facts, None if record.replay is None else encode_replay(record.replay), record.value))
         ends[partition] = offset + len(records)
         return Position(TOPIC, partition, offset)
 

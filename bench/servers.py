@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from connectors.log import Position
+from connectors.log import LogSettings, Position
 from connectors.record import Record, new_request_id, now_microseconds
 from gateway import serve as serving
 from gateway.settings import Settings
@@ -33,6 +33,9 @@ class StubbedLog:
 
     def check(self) -> None:
         """Always well."""
+
+    def take(self, settings: LogSettings) -> None:
+        """Goes by nothing."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -120,7 +120,7 @@ def _commits(home: Path, scale: Scale) -> Iterator[Row]:
     """Commits as fast as they come, of what a thread appends meanwhile; the time of one is the gap to the one before."""
     log = EmbeddedLogSettings(path=home / "log", partitions=1)
     file = config(home, log)
-    file.write_text(file.read_text().replace("type: delta, ", "type: delta, commit_rows: 1, commit_interval: 1ms, "))
+    file.write_text(file.read_text().replace("type: delta, ", "type: delta, commit_rows: 1, commit_interval: 50ms, "))
     wanted = COMMITS + EARLY // 2 if scale.events >= 400_000 else 4 * EARLY
     done, made = threading.Event(), home / "lake" / "payments" / "_delta_log"
     feeder = threading.Thread(target=_trickle, args=(log, done))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,27 @@ def test_what_a_server_refused_goes_to_that_server_alone_and_fails_again_into_th
     drain(path)
     assert letters(config.data) == []
     assert sorted(event_ids(config))[:3] == sorted(ids)
+
+
+def test_what_the_log_has_no_more_is_sent_from_the_letter_as_it_was(tmp_path: Path) -> None:
+    path = stream(tmp_path, schema="reject")
+    config, log = opened(path)
+    append(log, [{"source": "a", "event": {"n": 1}}])
+    drain(path)
+    odd = {"n": "three", "new": {"a b": 1.10, "big": 9007199254740993}}
+    event = {"timestamp": "2025-01-01T00:00:00.5+02:00", "source": "a", "event": odd, "metadata": {"m": 1}, "more": [1]}
+    [refused] = append(log, [event], key="k")
+    drain(path)
+    [letter] = listed(path)
+    log.close()
+    shutil.rmtree(config.data / "log")
+    path = stream(tmp_path, types={"event.n": "VARCHAR"})
+    assert replayed(path)["replayed"] == 1
+    drain(path)
+    columns = "event_id, received_at, timestamp, source, event.new, metadata.m, _rescued"
+    [row] = [row for row in rows(config, columns) if row[0] == refused]
+    assert row[1].isoformat() == letter["received_at"].replace("Z", "+00:00")
+    assert row[2].isoformat() == "2024-12-31T22:00:00.500000+00:00"
+    assert row[3:6] == ("a", {"a b": 1.1, "big": 9007199254740993}, 1)
+    assert json.loads(row[6]) == {"event.n": "three", "more": [1]}
+    assert letters(config.data) == []

@@ -216,6 +216,9 @@ class FakeLog:
         self.records.append(record)
         return Position("events", 0, len(self.records) - 1)
 
+    def take(self, settings: object) -> None:
+        pass
+
     def check(self) -> None:
         if self.down:
             raise Unavailable("the log is down")

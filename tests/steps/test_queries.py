@@ -48,7 +48,13 @@ def lines(*texts: str) -> pa.Table:
     count = len(texts)
     received = pa.array([0] * count).cast(pa.timestamp("us", "UTC"))
     return pa.table(
-        {"request_id": ["r"] * count, "index": range(count), "received_at": received, "_offset": [0] * count, "line": texts},
+        {
+            "request_id": ["r"] * count,
+            "index": range(count),
+            "received_at": received,
+            "_offset": [0] * count,
+            "line": texts,
+        },
         schema=LINES,
     )
 

@@ -66,7 +66,8 @@ class TableWriter:
             self.since = time.monotonic()
         fresh = rows.slice(start).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
         self._staged.append(fresh)
-        self._first.setdefault(partition, int(offsets[start]))
+        # Groups of one batch come one after the other: a later one may begin at a lower offset.
+        self._first[partition] = min(int(offsets[start]), self._first.get(partition, int(offsets[start])))
         self._next[partition] = next_offset
         self.rows += fresh.num_rows
         self.bytes += fresh.nbytes

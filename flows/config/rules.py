@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from connectors.values import as_written
 from flows.columns import Path
+from flows.config.logs import check_log
 from flows.config.paths import ROOTS, field_path
 from flows.config.report import Report, did_you_mean
 from flows.config.settings import DEFAULT_DESTINATION, Stream
@@ -27,6 +28,7 @@ def check_rules(grammar: Any, report: Report) -> None:
         report.add("streams", "there is no stream", "name one and give it an id: `my-stream: {id: <uuid>}`")
     _check_case("streams", _names(grammar.streams), report)
     _check_case("destinations", _names(grammar.destinations), report)
+    check_log(grammar.log, list(streams), report)
     for name, destination in destinations.items():
         check_destination(f"destinations.{name}", destination, report)
     _check_ids(streams, report)

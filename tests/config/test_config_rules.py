@@ -139,3 +139,12 @@ def test_a_broken_destination_is_not_told_again_by_the_routes_that_name_it(probl
         streams: {{web: {{id: {ID}, routes: [{{to: [lake]}}]}}}}
     """)
     assert problem.path == "destinations.lake.type"
+
+
+@pytest.mark.parametrize("topic", ["events of today", "events.{source}", "x" * 240 + ".{stream}", "ä"])
+def test_a_topic_that_kafka_would_not_take_is_named(problems: Problems, topic: str) -> None:
+    [problem] = problems(
+        f"log: {{kafka: {{bootstrap_servers: 'k:9092', topic: '{topic}'}}}}\nstreams: {{web: {{id: {ID}}}}}"
+    )
+    assert problem.path == "log.kafka.topic"
+    assert "cannot be the name of a Kafka topic" in problem.message

@@ -76,10 +76,10 @@ class Letters:
         return Rows(dead_letters.NAME, _placed(letters) if partition is None else letters)
 
 
-def letters_of(config: Config, topic: str) -> Letters:
-    """The dead letters of a configuration's pipelines; `topic` is what they name as the log."""
+def letters_of(config: Config, topic: str, version: str | None = None) -> Letters:
+    """The dead letters of a configuration's pipelines; `topic` is what they name as the log, `version` the configuration."""
     masked = [name for name, stream in config.streams.items() if any(isinstance(step, Mask) for step in stream.steps)]
-    return Letters(topic, config_version(config), masked)
+    return Letters(topic, version or config_version(config), masked)
 
 
 def set_aside(engine: duckdb.DuckDBPyConnection, events: str, columns: Columns, step: str, error: str) -> pa.Table:

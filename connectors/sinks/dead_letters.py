@@ -6,6 +6,8 @@ origin are committed before what they were taken out of, so a crash in between w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
 NAME = "dead_letters"
@@ -31,6 +33,10 @@ SCHEMA = pa.schema(
 
 ROUTES = "routes"
 """The stage of an event that was sent again for one destination, which the configuration does not send it to."""
+
+
+Fresh = Callable[[pa.Table], pa.Table]
+"""Which of some dead letters (`SCHEMA`, and `_offset`) are to be kept: those that are not there yet."""
 
 
 def of_lines(

@@ -85,14 +85,19 @@ class DeadLetters:
         event = ", ".join(
             f"'{name}': {name}" for name in ("timestamp", "source", "event", "metadata") if name in rows.column_names
         )
-        letters = engine.execute(
+        letters = engine.sql(
             f"SELECT event_id, $stream AS stream, 'schema' AS stage, NULL::VARCHAR AS step, $destination AS destination,"
             f" 'does not fit the table''s columns: ' || array_to_string(json_keys(_rescued), ', ') AS error,"
             f' $version AS config_version, $topic AS topic, _partition AS partition, _offset AS "offset",'
             f" string_split(event_id, '-')[-1]::BIGINT AS index,"
             f" json_merge_patch(to_json({{{event}}}), json_object('_rescued', json(_rescued)))::VARCHAR AS payload,"
             f" received_at, _offset FROM rejected ORDER BY _partition, _offset",
-            {"stream": stream, "destination": destination, "version": self._config_version, "topic": self._topic},
+            params={
+                "stream": stream,
+                "destination": destination,
+                "version": self._config_version,
+                "topic": self._topic,
+            },
         ).to_arrow_table()
         engine.unregister("rejected")
         return letters

@@ -154,7 +154,7 @@ def _judge(parts: Parts, ledger: Ledger, found: Findings) -> int:
             judge.arrived(stream, "hook", ids, aside.get("hook", []), logged, found, once=False)
             judge.in_order(stream, "hook", ids, logged.places, found)
     judge.hidden("hook", (json.dumps(event) for to, event in parts.hook.taken if to == "masked"), found)
-    judge.hidden("dead letters", (json.dumps(letter) for letter in letters), found)
+    judge.hidden("dead letters", (json.dumps(letter, default=str) for letter in letters), found)
     for file in parts.directory.glob("*.log"):
         judge.hidden(file.name, file.read_text(errors="replace").splitlines(), found)
     say(f"{len(logged.places):,} events in the log, {len(letters):,} dead letters")

@@ -34,7 +34,9 @@ def learn(
     `lines` (string) and `ndjson` (the same lines joined by newlines) are one batch; `hints` are the configuration's
     `types:`, by dotted path. Raises Unreadable when a line is not an event.
     """
-    widened = shape
+    widened = with_hints(
+        shape, hints
+    )  # before the events: where they spell a field in two ways, the hint's is the column
     engine.register("unknown", pa.table({"line": lines}))
     # NULL for what is nested deeper than the parser describes: the check below leaves such fields to `_extra`.
     query = "SELECT DISTINCT TRY(json_structure(line))::VARCHAR AS s FROM unknown WHERE s IS NOT NULL"

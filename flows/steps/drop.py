@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from flows.columns import EXTRA, Path, column, literal, quoted
+from flows.columns import EXTRA, NO_EXTRA, Path, column, literal, quoted
 from flows.expression.values import duck_type
 from flows.steps.dropping import dropped_sql
 from flows.steps.layer import DROP, Layer
@@ -39,7 +39,7 @@ def compile_drop(step: Drop, layer: Layer) -> Layer:
     for known, kind in list(columns.items()):
         name = column(known)
         inside = [path[len(known) :] for path in paths if _covers(known, path)]
-        if known == EXTRA:
+        if known == EXTRA and kind != NO_EXTRA:
             items.append(f"{without(paths, dropped_sql)} AS {name}")
         elif inside and kind == "JSON":
             items.append(f"{dropped_sql(name, inside)} AS {name}")

@@ -68,9 +68,9 @@ def _left(sql: str, kind: Any, paths: list[Path], depth: int) -> tuple[str, str]
         return sql, str(kind)
     fields, types, changed = [], [], False
     for name, child in kind.children:
-        below = [path[1:] for path in paths if path[0].lower() == name.lower()]
+        inside = [path[1:] for path in paths if path[0].lower() == name.lower()]
         value = f"struct_extract({each}, {literal(name)})"
-        left = None if () in below else _left(value, child, below, depth + 1) if below else (value, str(child))
+        left = None if () in inside else _left(value, child, inside, depth + 1) if inside else (value, str(child))
         changed = changed or left is None or left[0] != value
         if left is not None:
             fields.append(f"{quoted(name)} := {left[0]}")

@@ -21,6 +21,8 @@ from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination, ParquetDestination, Pushed
+from connectors.sinks.snowflake.settings import SnowflakeDestination
+from connectors.sinks.snowflake.writer import SnowflakeWriter
 from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
 from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
 from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
@@ -36,9 +38,11 @@ def open_writers(config: Config, log: Log) -> dict[str, Writer]:
     rollups = [table_of(name, rollup) for name, stream in config.streams.items() for rollup in stream.rollups]
     writers: dict[str, Writer] = {}
     for name, destination in config.destinations.items():
+        refusals = Refusals(letters, log.identity, topic_of(config), config_version(config), name)
         if isinstance(destination, Pushed):
-            refusals = Refusals(letters, log.identity, topic_of(config), config_version(config), name)
             writers[name] = PushWriter(open_endpoint(name, destination, config), name, refusals, destination.batching)
+        elif isinstance(destination, SnowflakeDestination):
+            writers[name] = SnowflakeWriter(destination, log.identity, refusals, rollups=rollups, name=name)
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)
     writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)

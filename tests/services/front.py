@@ -1,6 +1,7 @@
 """What stands between Snowflake's connector and fakesnow in tests: it can be gone, slow, answer nonsense, lose answers.
 
-It also does what Snowflake does of itself and fakesnow does not: where a client is gone, its open transaction is undone.
+It also does what Snowflake does of itself and fakesnow does not: where a client is gone, or has ended its session, the
+transaction that it left open is undone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -134,6 +136,8 @@ class Front:
             data = answer.data.replace(self._behind.encode(), f"http://127.0.0.1:{self.port}".encode())
             return answer.status, data
 
+        if handler.path.startswith("/session?"):
+            self._undo(token)
         self.asked.append(asked)
         answer = self.fault(asked, forward)
         if answer is None:
@@ -152,13 +156,14 @@ class Front:
                 self._tokens[token] -= 1
                 last = self._tokens[token] == 0
             if last:
-                headers = {"Authorization": token, "Content-Type": "application/json"}
-                undo = json.dumps({"sqlText": "ROLLBACK"}).encode()
-                for path, body in (("/queries/v1/query-request", undo), ("/session?delete=true", b"{}")):
-                    try:
-                        self._pool.request("POST", self._behind + path, body=body, headers=headers)
-                    except urllib3.exceptions.HTTPError:
-                        return
+                self._undo(token)
+
+    def _undo(self, token: str) -> None:
+        """Undoes what is open in a session."""
+        headers = {"Authorization": token, "Content-Type": "application/json"}
+        body = json.dumps({"sqlText": "ROLLBACK"}).encode()
+        with suppress(urllib3.exceptions.HTTPError):
+            self._pool.request("POST", f"{self._behind}/queries/v1/query-request", body=body, headers=headers)
 
 
 def _read(path: str, body: bytes, headers: Any) -> Asked:

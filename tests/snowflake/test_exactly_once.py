@@ -88,7 +88,7 @@ def test_partitions_are_loaded_together_each_with_its_offset(account: Account) -
     sent = [one for p in range(4) for one in dataflow.stage([event(a=p)], partition=p, offset=10 + p)]
     account.front.asked.clear()
     dataflow.commit()
-    assert account.front.statements() == ["PUT", "PUT", "BEGIN", "COPY", "UPDATE", "COMMIT", "SELECT"]
+    assert account.front.statements() == ["MERGE", "PUT", "PUT", "BEGIN", "COPY", "UPDATE", "COMMIT", "SELECT"]
     assert account.ids() == sorted(sent)
     found = account.query("SELECT partition, next_offset FROM headrace_offsets ORDER BY partition")
     assert found == [(0, 11), (1, 12), (2, 13), (3, 14)]

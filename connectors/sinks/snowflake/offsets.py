@@ -6,15 +6,14 @@ writers the second finds the offset moved and changes nothing: it is fenced, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from connectors.errors import Transient
 from connectors.sinks.snowflake.identifiers import qualified, resolved
 from connectors.sinks.snowflake.session import Session
 from connectors.sinks.snowflake.settings import SnowflakeDestination
 
 _COLUMNS = (
-    '"LOG" VARCHAR NOT NULL, "TABLE_NAME" VARCHAR NOT NULL, "PARTITION" NUMBER(10,0) NOT NULL,'
+    '"LOG" VARCHAR NOT NULL, "TABLE_NAME" VARCHAR NOT NULL, "PARTITION" NUMBER(38,0) NOT NULL,'
     ' "NEXT_OFFSET" NUMBER(38,0) NOT NULL, "CHANGED_AT" TIMESTAMP_TZ'
 )
 
@@ -30,22 +29,25 @@ class Offsets:
         """Makes the table of offsets where it is missing."""
         session.run(f"CREATE TABLE IF NOT EXISTS {self._name} ({_COLUMNS})", doing="making the table of offsets")
 
-    def read(self, session: Session, partition: int) -> int:
-        """The next offset wanted of a partition; from then on it has a row."""
-        found = self._found(session, (partition,))
-        if partition not in found:
-            # A MERGE, so that of two writers that come at once one finds the other's row.
-            session.run(
-                f"MERGE INTO {self._name} O USING (SELECT %s AS L, %s AS T, {partition:d} AS P) N"
-                ' ON O."LOG" = N.L AND O."TABLE_NAME" = N.T AND O."PARTITION" = N.P WHEN NOT MATCHED THEN INSERT'
-                ' ("LOG", "TABLE_NAME", "PARTITION", "NEXT_OFFSET") VALUES (N.L, N.T, N.P, 0)',
-                self._key,
-                doing="noting a partition of the log",
-            )
-            found = self._found(session, (partition,))
-            if partition not in found:
-                raise Transient(f"{session.where} does not keep the table of offsets")
-        return found[partition]
+    def read(self, session: Session) -> dict[int, int]:
+        """The next offset wanted of each partition that has a row, as it is committed."""
+        rows = session.run(
+            f'SELECT "PARTITION", "NEXT_OFFSET" FROM {self._name} WHERE "LOG" = %s AND "TABLE_NAME" = %s',
+            self._key,
+            doing="reading the offsets",
+        )
+        return {int(partition): int(offset) for partition, offset in rows}
+
+    def note(self, session: Session, partitions: Collection[int]) -> None:
+        """Gives each of the partitions a row, if it has none. It is a MERGE: of two writers one finds the other's rows."""
+        wanted = " UNION ALL ".join(f"SELECT %s AS L, %s AS T, {partition:d} AS P" for partition in sorted(partitions))
+        session.run(
+            f"MERGE INTO {self._name} O USING ({wanted}) N"
+            ' ON O."LOG" = N.L AND O."TABLE_NAME" = N.T AND O."PARTITION" = N.P WHEN NOT MATCHED THEN INSERT'
+            ' ("LOG", "TABLE_NAME", "PARTITION", "NEXT_OFFSET") VALUES (N.L, N.T, N.P, 0)',
+            self._key * len(partitions),
+            doing="noting partitions of the log",
+        )
 
     def advance(self, session: Session, before: Mapping[int, int], after: Mapping[int, int]) -> bool:
         """Within a transaction: moves every partition of `after` on from `before`; False where one was elsewhere."""
@@ -60,16 +62,3 @@ class Offsets:
             doing="moving the offsets on",
         )
         return int(changed) == len(after)
-
-    def all(self, session: Session, partitions: Mapping[int, int]) -> dict[int, int]:
-        """The next offset wanted of each of the partitions that has a row, as it is committed."""
-        return self._found(session, tuple(sorted(partitions)))
-
-    def _found(self, session: Session, partitions: tuple[int, ...]) -> dict[int, int]:
-        rows = session.run(
-            f'SELECT "PARTITION", "NEXT_OFFSET" FROM {self._name} WHERE "LOG" = %s AND "TABLE_NAME" = %s'
-            f' AND "PARTITION" IN ({", ".join(map(str, partitions))})',
-            self._key,
-            doing="reading the offsets",
-        )
-        return {int(partition): int(offset) for partition, offset in rows}

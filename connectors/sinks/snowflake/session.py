@@ -53,7 +53,14 @@ class Session:
             raise
 
     def run(self, sql: str, parameters: Sequence[Any] = (), *, doing: str) -> list[tuple[Any, ...]]:
-        """The rows of the statement's result. Raises RowsRefused, ConfigError, Transient."""
+        """The rows of the statement's result. Raises ConfigError, Transient."""
+        try:
+            return self.load(sql, parameters, doing=doing)
+        except RowsRefused as exc:
+            raise Transient(f"{self.where}, {doing}: refused for a value") from exc
+
+    def load(self, sql: str, parameters: Sequence[Any] = (), *, doing: str = "loading") -> list[tuple[Any, ...]]:
+        """As `run`. Raises RowsRefused too, for a row that is loaded."""
         with self._telling(doing):
             return list(self._cursor.execute(sql, tuple(parameters) or None).fetchall())
 

@@ -64,6 +64,7 @@ class SnowflakeTable:
         self._undeliverable = undeliverable
         self._fitting = Fitting(stream, destination, "evolve" if grows else "rescue", None)
         self._there = False
+        self._noted: frozenset[int] = frozenset()  # partitions that have a row in the table of offsets
         self._committed: dict[int, int] = {}  # partition -> next offset wanted, as this process last saw or wrote it
         self._staged: list[pa.Table] = []
         self._next: dict[int, int] = {}
@@ -74,7 +75,8 @@ class SnowflakeTable:
 
     def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
         """Takes rows in offset order, except those below what the table has of the partition."""
-        committed = self._committed_offset(partition)
+        self._make()
+        committed = self._committed.setdefault(partition, 0)
         offsets = rows.column(OFFSET).to_numpy()
         start = int(np.searchsorted(offsets, committed))
         if start == len(offsets):
@@ -136,6 +138,9 @@ class SnowflakeTable:
     def _load(self, file: memoryview, count: int) -> None:
         """Loads a file and moves the offsets on, both or neither. Raises RowsRefused where a row of it is refused."""
         session = self._session()
+        if not self._next.keys() <= self._noted:
+            self._offsets.note(session, self._next.keys() - self._noted)
+            self._noted |= self._next.keys()
         name = self._put(session, file) if count else ""
         session.run("BEGIN TRANSACTION", doing="loading")
         try:
@@ -149,13 +154,14 @@ class SnowflakeTable:
             session.run("COMMIT", doing="committing")
         else:
             session.run("ROLLBACK", doing="undoing a load")
-        found = self._offsets.all(session, self._next)
+        there = self._offsets.read(session)
+        found = {partition: there.get(partition, 0) for partition in self._next}
         if moved and found == self._next:
             return
         if found == {partition: self._committed[partition] for partition in self._next}:
             raise Transient(f"{session.where} did not commit a load into {self._table}")
         raise Fenced(
-            f"{self._table}: another dataflow has committed up to offset {max(found.values(), default=0)}",
+            f"{self._table}: another dataflow has committed up to offset {max(found.values())}",
             remedy="stop the other `headrace run`; only one may write a log's tables",
         )
 
@@ -166,7 +172,7 @@ class SnowflakeTable:
         return f"{session.stage}/{name}"
 
     def _copy(self, session: Session, file: str, count: int) -> None:
-        done = session.run(copy_statement(self._table, self._schema, file), doing="loading")
+        done = session.load(copy_statement(self._table, self._schema, file))
         if len(done) != 1 or len(done[0]) < 4 or done[0][1] != "LOADED" or int(done[0][3]) != count:
             raise Transient(f"{session.where} did not load all of a staged file into {self._table}")
 
@@ -206,14 +212,8 @@ class SnowflakeTable:
                 self._undeliverable.keep(partition, self._stream, letters, end)
         ROWS_REFUSED.labels(self._destination, self._stream).inc(len(refused))
 
-    def _committed_offset(self, partition: int) -> int:
-        if partition not in self._committed:
-            self._make()
-            self._committed[partition] = self._offsets.read(self._session(), partition)
-        return self._committed[partition]
-
     def _make(self) -> None:
-        """Creates what is missing of the tables."""
+        """Creates what is missing of the tables, and reads how far the table has the log."""
         if self._there:
             return
         self._offsets.create(self._session())
@@ -222,6 +222,8 @@ class SnowflakeTable:
         )
         if self._grows:
             self._schema = self._described()
+        self._committed = self._offsets.read(self._session())
+        self._noted = frozenset(self._committed)
         self._there = True
 
     def _described(self) -> pa.Schema:

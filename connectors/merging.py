@@ -71,8 +71,9 @@ class MergedReader:
         self._name = name
         self._window = window
         start = {partition: offset for partition, offset in positions.items() if offset}
-        self._reader = log.reader(range(log.partitions), start, group=group)
-        self._parts = {partition: _Partition(positions.get(partition, 0)) for partition in range(log.partitions)}
+        partitions = log.partitions_of(stream)
+        self._reader = log.reader(partitions, start, group=group)
+        self._parts = {partition: _Partition(positions.get(partition, 0)) for partition in partitions}
 
     @property
     def at_end(self) -> bool:

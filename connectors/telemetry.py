@@ -60,16 +60,10 @@ REQUEST_SECONDS = Histogram(
 ROWS_REFUSED = Counter(
     "headrace_rows_refused_total", "Rows that a destination will never take.", ["destination", "stream"]
 )
-CIRCUIT_OPEN = Gauge(
-    "headrace_circuit_open",
-    "1 while a destination fails and only one request at a time tries it.",
-    ["destination"],
-    multiprocess_mode="livemax",
-)
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Events set aside as dead letters.", ["stream", "stage"])
 DESTINATION_CIRCUIT = Gauge(
     "headrace_destination_circuit",
-    "0: a destination takes events; 1: it is tried again after a failure; 2: it has failed and is left alone a while.",
+    "0: a destination takes events; 1: it is tried again after a failure; 2: it has failed, and is left alone a while.",
     ["destination"],
     multiprocess_mode="livemax",
 )
@@ -86,6 +80,24 @@ DESTINATION_BEHIND = Gauge(
     "headrace_destination_behind_records",
     "Records of the log that were read for other destinations and not yet for this one.",
     ["destination"],
+    multiprocess_mode="livesum",
+)
+DESTINATION_UNCOMMITTED = Gauge(
+    "headrace_destination_uncommitted_records",
+    "Records of the log that were read for any destination and that this one has not committed.",
+    ["destination"],
+    multiprocess_mode="livesum",
+)
+COMMIT_LATENCY = Histogram(
+    "headrace_commit_latency_seconds",
+    "From the receipt of the first event of a batch by the gateway to its commit in a destination.",
+    ["destination"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400),
+)
+LOG_LAG = Gauge(
+    "headrace_log_lag_records",
+    "Records of a partition of the log that not every destination has committed.",
+    ["partition"],
     multiprocess_mode="livesum",
 )
 

@@ -69,6 +69,11 @@ class Dataflow:
         self._workers: dict[int, _Worker] = {}
         self._rounds: Rounds | None = None
 
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self._accepted.config.data
+
     def stop(self) -> None:
         """Asks for a clean stop; safe in a signal handler and from any thread."""
         self._events.put(("stop", None))
@@ -207,7 +212,7 @@ class Dataflow:
 
     @property
     def _state(self) -> Path:
-        return self._accepted.config.data / "state"
+        return self.data / "state"
 
     @property
     def _text_file(self) -> Path:

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from connectors.counting import count_together
 from connectors.errors import HeadraceError
 from connectors.parent import die_with
 from connectors.sinks import dead_letters
@@ -187,6 +188,7 @@ def main() -> None:
     if arguments.parent is not None:
         die_with(arguments.parent)
     configure_logging()
+    count_together()
     structlog.contextvars.bind_contextvars(process="maintenance")
     try:
         config = load(arguments.config, text=arguments.text.read_bytes() if arguments.text else None)

@@ -20,6 +20,7 @@ import structlog
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
+from connectors.counting import count_together
 from connectors.errors import ConfigError, HeadraceError
 from connectors.log import Log, open_log
 from connectors.parent import die_with
@@ -43,6 +44,7 @@ def main() -> None:
     if arguments.parent is not None:
         die_with(arguments.parent)
     configure_logging()
+    count_together()
     structlog.contextvars.bind_contextvars(process=arguments.process)
     try:
         _run(arguments)

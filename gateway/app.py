@@ -9,6 +9,7 @@ import structlog
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from connectors import counting
 from connectors.log import Log
 from connectors.record import new_request_id
 from gateway import metrics
@@ -68,7 +69,7 @@ def _add_views(app: Flask, settings: Settings, appender: Appender) -> None:
 
     @app.get("/metrics")
     def exposition() -> Response:
-        return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+        return Response(counting.exposition(), content_type=counting.CONTENT_TYPE)
 
     @app.get("/openapi.json")
     def openapi() -> dict[str, Any]:

@@ -34,6 +34,13 @@ class Appender:
         self._checks = ThreadPoolExecutor(1, thread_name_prefix="log-check")
         self._checked: tuple[float, str | None] | None = None
 
+    def take(self, settings: LogSettings) -> None:
+        """Goes by the streams that `settings` know from now on."""
+        with self._lock:
+            self._settings = settings
+            if self._log is not None:
+                self._log.take(settings)
+
     def append(self, record: Record) -> None:
         """Returns once the log has the record; raises Unavailable otherwise."""
         (self._log or self._open()).append(record)

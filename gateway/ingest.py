@@ -28,7 +28,7 @@ from gateway.tokens import Token, TokenStore
 PATH = "/v1/streams/ingest"
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
-_LINGER_BYTES = 8_388_608
+_LINGER_BYTES, _LINGER_STEP = 67_108_864, 1_048_576
 _LINGER_SECONDS = 2.0
 _UUID_LENGTH = 36
 
@@ -44,14 +44,15 @@ class Ingest:
     def __init__(self, settings: Settings, tokens: TokenStore, quotas: Quotas, appender: Appender) -> None:
         self._limit = settings.max_body_bytes
         self._version: str | None = None
-        self.take(settings)
         self._tokens = tokens
         self._quotas = quotas
         self._appender = appender
+        self.take(settings)
         self._readings = Readings(settings.body_timeout, crowd=settings.threads // 2)
 
     def take(self, settings: Settings) -> None:
         """Goes by the streams and limits of `settings` from now on; what is under way goes by those it began with."""
+        self._appender.take(settings.log)
         self._streams = {stream.id.lower(): stream for stream in settings.streams}
         if self._version is not None:
             metrics.CONFIG.labels(self._version).set(0)
@@ -150,7 +151,9 @@ class Ingest:
         if "HTTP_EXPECT" in environ or (declared is not None and declared > _LINGER_BYTES):
             return  # it is waiting for our word, or would send too much to be worth it
         with self._readings.reading(*endpoints(environ), seconds=_LINGER_SECONDS, answered=True):
-            environ["wsgi.input"].read(_LINGER_BYTES if declared is None else declared)
+            left = _LINGER_BYTES if declared is None else declared
+            while left > 0 and (part := environ["wsgi.input"].read(min(left, _LINGER_STEP))):
+                left -= len(part)
 
 
 def _content(environ: Environ) -> tuple[bool, str]:

@@ -1,15 +1,11 @@
-"""The gateway's metrics, summed over its processes when `PROMETHEUS_MULTIPROC_DIR` names a directory they share.
+"""The gateway's metrics; `connectors.counting` sums them over its processes.
 
 Labels are bounded by the configuration: names of streams, and the codes of the error table.
 """
 
 from __future__ import annotations
 
-import os
-
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from prometheus_client import Counter, Gauge, Histogram
 
 ACCEPTED = Counter("headrace_requests_accepted_total", "Requests answered with 200: the log has them.", ["stream"])
 REJECTED = Counter("headrace_requests_rejected_total", "Requests answered with an error.", ["error"])
@@ -26,12 +22,3 @@ CONFIG = Gauge(
     ["version"],
     multiprocess_mode="mostrecent",
 )
-
-
-def exposition() -> bytes:
-    """All metrics in Prometheus' text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library leaves it untyped
-    return generate_latest(registry)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from granian import Granian
@@ -21,6 +18,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from connectors.counting import count_in, count_together
 from connectors.errors import HeadraceError
 from connectors.parent import die_with
 from gateway.reloading import Source, follow
@@ -49,7 +47,7 @@ def serve(
     address, reserved = _reserve(host, port)
     port = reserved.getsockname()[1]
     TokenStore(tokens_path(settings.data)).close()  # a store that cannot be opened stops us here, with the reason
-    _share_metrics(settings.data / "metrics" / str(port))
+    count_in(settings.data / "metrics")
     server = Granian(
         "gateway",
         address=address,
@@ -80,6 +78,7 @@ def serve(
 def _application(settings: Settings, source: Source | None, parent: int) -> Any:
     """The application of one worker process."""
     die_with(parent, signal.SIGTERM)  # not SIGKILL: what is under way is finished
+    count_together()
     from connectors.telemetry import configure_logging
     from gateway.app import create_app
 
@@ -113,16 +112,6 @@ def _reserve(host: str, port: int) -> tuple[str, socket.socket]:
             f"cannot listen on {host}:{port}: {exc.strerror or exc}", remedy="choose another with --host or --port"
         ) from exc
     return str(where[0]), reserved
-
-
-def _share_metrics(directory: Path) -> None:
-    """An empty directory where the workers keep their counts, named in the environment they inherit."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-    values = sys.modules.get("prometheus_client.values")
-    if values is not None:  # imported before we came: it has decided to count for one process
-        values.ValueClass = values.get_value_class()  # type: ignore[attr-defined] # a module's variable
 
 
 def _announcer(probe: str, url: str, on_ready: Callable[[str], None]) -> Callable[[], None]:

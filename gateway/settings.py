@@ -35,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests one process works on at once, each of which may be waiting for its body or for the log. `version` names the
     configuration that they are from.
 
-    While the gateway runs, `streams` and `version` may change, and nothing else (`gateway.reloading`).
+    While the gateway runs, `streams` (the log's with them) and `version` may change, and nothing else (`gateway.reloading`).
     """
 
     data: Path

@@ -62,6 +62,7 @@ def measure_log(config: Config) -> list[dict[str, Any]]:
         reader = log.reader(range(log.partitions), {}, group="headrace.looking")
         try:
             ends = reader.end_offsets()
+            places = {partition: log.place(partition) for partition in ends}
         finally:
             reader.close()
     finally:
@@ -69,7 +70,8 @@ def measure_log(config: Config) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {
             "kind": "partition",
-            "partition": p,
+            "topic": places[p][0],
+            "partition": places[p][1],
             "end": end,
             "committed": committed.get(p, 0),
             "lag": end - committed.get(p, 0),

@@ -65,6 +65,15 @@ class Log(Protocol):
     def partitions(self) -> int:
         """How many partitions there are, numbered from 0."""
 
+    def partitions_of(self, stream: str) -> Sequence[int]:
+        """The partitions that may hold events of the stream with this id."""
+
+    def place(self, partition: int) -> tuple[str, int]:
+        """The Kafka topic that a partition lies in, and its number there; `events` and its own number if not in Kafka."""
+
+    def take(self, settings: LogSettings) -> None:
+        """Goes by the streams that `settings` know from now on; nothing else in them may differ."""
+
     @property
     def identity(self) -> str:
         """What tells this log from any other, one made anew in its place included: offsets mean nothing without it."""
@@ -93,6 +102,15 @@ class Log(Protocol):
 
         As (stream, request id, first index, received at, offset), oldest first: what a restarted dataflow rebuilds its memory of
         Idempotency-Keys from.
+        """
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """For each partition, the offset of the oldest record that is still there, and the one that the next will get."""
+
+    def offsets_at(self, instant: int) -> dict[int, int]:
+        """For each partition, the offset of the first record received at `instant` (microseconds) or after, or its end.
+
+        Records are taken to be in the order of receipt; by how much they may not be is `connectors.dedupe.CLOCK_SKEW`.
         """
 
     def close(self) -> None: ...

@@ -20,7 +20,7 @@ def last_records(log: Log, stream: str, events: int) -> tuple[list[Record], dict
 
     The first of them may hold some more events. Next offsets are where to read on, by partition.
     """
-    probe = log.reader(range(log.partitions), {}, group=_GROUP)
+    probe = log.reader(log.partitions_of(stream), {}, group=_GROUP)
     try:
         ends = probe.end_offsets()
     finally:
@@ -46,7 +46,7 @@ def last_records(log: Log, stream: str, events: int) -> tuple[list[Record], dict
 
 def following(log: Log, start: dict[int, int]) -> Iterator[list[Block]]:
     """What is appended from the offsets `start` on, for ever: what can be had now, an empty list where nothing."""
-    reader = log.reader(range(log.partitions), start, group=_GROUP)
+    reader = log.reader(list(start), start, group=_GROUP)
     try:
         while True:
             blocks = [reader.read(partition, max_bytes=_BYTES) for partition in start]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,4 +45,24 @@ class KafkaLogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     options: dict[str, Any] = {}
 
 
+class KafkaTopicsSettings(KafkaLogSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same where `topic` holds `{stream}`: `topics` are the streams' by the streams' ids. No file says so itself."""
+
+    topics: dict[str, str]
+
+
 LogSettings = EmbeddedLogSettings | KafkaLogSettings
+
+
+def with_topics(settings: LogSettings, streams: Mapping[str, str]) -> LogSettings:
+    """The settings with a topic for each of the `streams` (names by id), where they ask for that."""
+    if not isinstance(settings, KafkaLogSettings) or "{stream}" not in settings.topic:
+        return settings
+    fields = {name: getattr(settings, name) for name in KafkaLogSettings.__struct_fields__}
+    topics = {stream: settings.topic.replace("{stream}", name) for stream, name in streams.items()}
+    return KafkaTopicsSettings(**fields, topics=topics)
+
+
+def without_topics(settings: LogSettings) -> LogSettings:
+    """What of the settings may not change while headrace runs."""
+    return msgspec.structs.replace(settings, topics={}) if isinstance(settings, KafkaTopicsSettings) else settings

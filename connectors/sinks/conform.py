@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import duckdb
 import msgspec
 import pyarrow as pa
 
 from connectors.columns import Path, dotted, literal, quoted
-from connectors.sinks.json_text import json_text
+from connectors.sinks.json_text import json_text, others_text, pointer
 
 EXTRA = "_extra"
 """Batch column: what no typed column could carry, as `"path":value` members of a JSON object; NULL for most rows."""
@@ -60,31 +59,6 @@ def conform_query(batch: pa.Schema, table: pa.Schema, source: str) -> str:
         f"{rescued if field.name == RESCUED else items[field.name]} AS {quoted(field.name)}" for field in table
     )
     return f"SELECT {select} FROM {source}"
-
-
-def settle_json(batch: pa.Table, table: pa.Schema, engine: duckdb.DuckDBPyConnection) -> pa.Schema:
-    """The batch's schema with each JSON column as the type its first value would make, for `evolve` to add.
-
-    Columns that `table` has already keep the table's type, whatever came first.
-    """
-    schema = batch.schema
-    for path in sorted(json_paths(schema)):
-        value = ".".join(quoted(part) for part in path)
-        if _at(table, path) is not None:
-            continue
-        engine.register("settling", batch)
-        found = engine.execute(
-            f"SELECT first(json_type({value})), first(TRY(json_structure({value})))::VARCHAR,"
-            f" bool_or(json_type({value}) = 'DOUBLE')"
-            f" FROM settling WHERE {value} IS NOT NULL AND json_type({value}) <> 'NULL'"
-        ).fetchall()
-        engine.unregister("settling")
-        kind, structure, fractions = found[0]
-        settled_type = pa.null() if kind is None or structure is None else _arrow_type(msgspec.json.decode(structure))
-        if kind in ("BIGINT", "UBIGINT") and fractions:
-            settled_type = pa.float64()
-        schema = _with_type(schema, path, settled_type)
-    return schema
 
 
 class _Conforming:
@@ -141,6 +115,8 @@ class _Conforming:
 
     def _from_json(self, want: pa.DataType, sql: str, path: Path) -> str:
         """A JSON text as `want`, where the value's own kind is that of `want` and nothing of it would change."""
+        if pa.types.is_struct(want):
+            return self._from_object(want, sql, path)
         kind, text, target = f"json_type({sql})", f"({sql} ->> '$')", sql_type(want)
         if pa.types.is_string(want):
             kept = f"CASE WHEN {kind} = 'VARCHAR' THEN {text} END"
@@ -157,18 +133,26 @@ class _Conforming:
         elif pa.types.is_decimal(want):
             exact = f"TRY_CAST({text} AS {target})::DOUBLE = TRY_CAST({text} AS DOUBLE)"
             kept = f"CASE WHEN {kind} IN {_NUMERIC_KINDS} AND {exact} THEN TRY_CAST({text} AS {target}) END"
-        elif pa.types.is_struct(want) or pa.types.is_list(want):
-            structure = literal(msgspec.json.encode(_structure(want)).decode())
-            typed = f"json_transform({sql}, {structure})"
-            back = f"to_json({typed})"
-            if pa.types.is_struct(want):
-                back = f"json_merge_patch('{{}}', {back})"
-            wanted = "OBJECT" if pa.types.is_struct(want) else "ARRAY"
-            kept = f"CASE WHEN {kind} = '{wanted}' AND {back}::VARCHAR = {sql}::VARCHAR THEN {typed} END"
+        elif pa.types.is_list(want):
+            typed = f"json_transform({sql}, {literal(msgspec.json.encode(_structure(want)).decode())})"
+            kept = f"CASE WHEN {kind} = 'ARRAY' AND to_json({typed})::VARCHAR = {sql}::VARCHAR THEN {typed} END"
         else:
             kept = f"NULL::{target}"
         self.rescue(sql, path, f"({kept}) IS NULL")
         return kept
+
+    def _from_object(self, want: pa.StructType, sql: str, path: Path) -> str:
+        """The fields of a JSON object one by one, those that have no column rescued; what is no object is as a whole."""
+        is_object = f"json_type({sql}) = 'OBJECT'"
+        self.rescue(sql, path, f"NOT ({is_object})")
+        fields = []
+        for child in want:
+            # A pointer's number is a place in an array: of what is no object nothing may be taken.
+            safe = f"CASE WHEN {is_object} THEN {sql} END" if child.name.isdigit() else sql
+            value = f"json_extract({safe}, {literal(pointer((child.name,)))})"
+            fields.append(f"{quoted(child.name)} := {self._from_json(child.type, value, (*path, child.name))}")
+        self.rescued.append(others_text(f"CASE WHEN {is_object} THEN {sql} END", path, [child.name for child in want]))
+        return f"CASE WHEN {is_object} THEN struct_pack({', '.join(fields)}) END"
 
 
 def sql_type(of: pa.DataType) -> str:
@@ -218,47 +202,3 @@ def _structure(of: pa.DataType) -> object:
     if pa.types.is_struct(of):
         return {child.name: _structure(child.type) for child in of}
     return [_structure(of.value_type)] if pa.types.is_list(of) else sql_type(of)
-
-
-def _arrow_type(structure: object) -> pa.DataType:
-    """The column type for a `json_structure`; null where it settles nothing, as with a name that SQL would cut off."""
-    if isinstance(structure, dict):
-        fields = {name: _arrow_type(child) for name, child in structure.items() if name and "\0" not in name}
-        unique = {name.lower() for name in fields}
-        if len(unique) < len(structure) or any(pa.types.is_null(child) for child in fields.values()):
-            return pa.null()
-        return pa.struct([pa.field(name, child) for name, child in fields.items()])
-    if isinstance(structure, list):
-        element = _arrow_type(structure[0]) if structure else pa.null()
-        return pa.null() if pa.types.is_null(element) else pa.list_(pa.field("element", element))
-    return {
-        "BIGINT": pa.int64(),
-        "UBIGINT": pa.int64(),
-        "DOUBLE": pa.float64(),
-        "VARCHAR": pa.string(),
-        "BOOLEAN": pa.bool_(),
-    }.get(str(structure), pa.null())
-
-
-def _at(schema: pa.Schema, path: Path) -> pa.DataType | None:
-    index = schema.get_field_index(path[0])
-    found = schema.field(index).type if index >= 0 else None
-    for part in path[1:]:
-        if found is None or not pa.types.is_struct(found):
-            return found
-        child = found.get_field_index(part)
-        found = found.field(child).type if child >= 0 else None
-    return found
-
-
-def _with_type(schema: pa.Schema, path: Path, new: pa.DataType) -> pa.Schema:
-    index = schema.get_field_index(path[0])
-    return schema.set(index, _field_with_type(schema.field(index), path[1:], new))
-
-
-def _field_with_type(field: pa.Field, path: Path, new: pa.DataType) -> pa.Field:
-    if not path:
-        return field.with_type(new)
-    return field.with_type(
-        pa.struct([_field_with_type(child, path[1:], new) if child.name == path[0] else child for child in field.type])
-    )

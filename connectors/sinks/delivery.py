@@ -24,8 +24,16 @@ import pyarrow.compute as pc
 import structlog
 
 from connectors.errors import Transient
+from connectors.record import now_microseconds
 from connectors.sinks.base import Outcome, Rows, Writer
-from connectors.telemetry import DESTINATION_BEHIND, DESTINATION_CIRCUIT, DESTINATION_FAILURES, DESTINATION_HELD
+from connectors.telemetry import (
+    COMMIT_LATENCY,
+    DESTINATION_BEHIND,
+    DESTINATION_CIRCUIT,
+    DESTINATION_FAILURES,
+    DESTINATION_HELD,
+    DESTINATION_UNCOMMITTED,
+)
 
 _log = structlog.get_logger()
 
@@ -84,6 +92,7 @@ class Delivery:
         self._reached: dict[int, int] = {}
         self._begun: set[int] = set()
         self._tickets: dict[int, int] = {}
+        self._received: dict[int, deque[tuple[int, int]]] = {}  # by partition: (next offset, when the first came)
         self._flush = False
         self._circuit = Circuit.CLOSED
         self._failures = 0
@@ -92,6 +101,7 @@ class Delivery:
         self._broken: BaseException | None = None
         self._thread: threading.Thread | None = None
         DESTINATION_CIRCUIT.labels(name).set(self._circuit)
+        DESTINATION_FAILURES.labels(name)  # it is there, with 0, before the first
 
     def begin(self, partition: int, wanted: int, reached: int) -> None:
         """The destination has what is below `wanted` of the partition, whose reading begins at `reached`."""
@@ -136,6 +146,9 @@ class Delivery:
             if self._takes(item):
                 self._inbox.append(item)
                 self._wanted[partition] = outcome.next_offset
+                first = _first_received(rows)
+                if first is not None:
+                    self._received.setdefault(partition, deque()).append((outcome.next_offset, first))
                 self._hold(item.size)
                 self._wake()
             self._measure()
@@ -206,6 +219,8 @@ class Delivery:
     def _measure(self) -> None:
         behind = sum(max(0, reached - self._wanted.get(at, 0)) for at, reached in self._reached.items())
         DESTINATION_BEHIND.labels(self.name).set(behind)
+        uncommitted = sum(max(0, reached - self._floors.get(at, reached)) for at, reached in self._reached.items())
+        DESTINATION_UNCOMMITTED.labels(self.name).set(uncommitted)
 
     def _run(self) -> None:
         try:
@@ -250,14 +265,22 @@ class Delivery:
                 self._trial = (item.partition, item.next_offset)
             for partition in self._wanted:
                 floor = self._writer.floor(partition)
-                if floor is not None:
-                    self._floors[partition] = max(floor, self._floors[partition])
+                if floor is not None and floor > self._floors[partition]:
+                    self._floors[partition] = floor
+                    self._time(partition, floor)
             if self._trial is not None and self._floors[self._trial[0]] >= self._trial[1]:
                 self._trial, self._failures = None, 0
                 self._turn(Circuit.CLOSED)
                 _log.info("a destination takes events again", destination=self.name)
             self._hold(0 if item is None else -item.size)
+            self._measure()
             self._news.notify_all()
+
+    def _time(self, partition: int, floor: int) -> None:
+        """How long what is committed now took to get here."""
+        waiting = self._received.get(partition, deque())
+        while waiting and waiting[0][0] <= floor:
+            COMMIT_LATENCY.labels(self.name).observe(max(0, now_microseconds() - waiting.popleft()[1]) / 1e6)
 
     def _fail(self, exc: Transient) -> None:
         """Back to what is committed, and a pause. What cannot be read again is for a new process to find."""
@@ -275,6 +298,7 @@ class Delivery:
             ):
                 raise exc
             self._inbox.clear()
+            self._received.clear()
             self._wanted.update(self._floors)
             self._hold(-self._held)
             self._trial = None
@@ -294,3 +318,13 @@ def _from(offset: int, rows: Sequence[Rows]) -> Sequence[Rows]:
     """The rows of records at `offset` or past it."""
     kept = [Rows(part.stream, part.table.filter(pc.greater_equal(part.table["_offset"], offset))) for part in rows]
     return [part for part in kept if part.table.num_rows]
+
+
+def _first_received(rows: Sequence[Rows]) -> int | None:
+    """When the first event was received, in microseconds; None where the rows are not events."""
+    firsts = [
+        part.table["received_at"][0]
+        for part in rows
+        if part.table.num_rows and "received_at" in part.table.schema.names
+    ]
+    return min((moment.value for moment in firsts if moment.is_valid), default=None)

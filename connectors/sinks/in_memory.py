@@ -7,8 +7,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from connectors.sinks.conform import conform_query, settle_json
+from connectors.sinks.conform import conform_query
 from connectors.sinks.evolve import evolve, for_tables, without_empty_structs
+from connectors.sinks.settle import settle_json
 
 
 def landed(batch: pa.Table, base: pa.Schema, engine: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 import pyarrow as pa
 
-from connectors.columns import Path, literal, quoted
+from connectors.columns import UNQUOTED, Path, dotted, literal, quoted
 
 RFC_3339 = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -45,6 +45,25 @@ def object_text(members: list[tuple[str, str]]) -> str:
     """The JSON object of `members` (name, expression of its JSON text), without those that are NULL."""
     named = (f"{literal(msgspec.json.encode(name).decode() + ':')} || {text}" for name, text in members)
     return f"'{{' || concat_ws(',', {', '.join(named)}) || '}}'"
+
+
+def others_text(sql: str, path: Path, known: list[str]) -> str:
+    """The members, by dotted path, of what the JSON object `sql` has beside the fields `known`; NULL where nothing."""
+    unknown = f"e.key NOT IN ({', '.join(map(literal, known))})" if known else "true"
+    # Keys are known to SQL alone: they are quoted here as `columns.dotted` does it.
+    part = (
+        f"CASE WHEN regexp_full_match(e.key, {literal(UNQUOTED)}) THEN e.key"
+        " ELSE '\"' || replace(e.key, '\"', '\"\"') || '\"' END"
+    )
+    entries = f"map_entries(json_transform({sql}, '\"MAP(VARCHAR, JSON)\"'))"
+    member = f"to_json({literal(dotted(path) + '.')} || {part})::VARCHAR || ':' || e.value::VARCHAR"
+    members = f"[{member} FOR e IN {entries} IF {unknown} AND e.value::VARCHAR <> 'null']"
+    return f"nullif(array_to_string({members}, ','), '')"
+
+
+def pointer(path: Path) -> str:
+    """The JSON Pointer (RFC 6901) of `path`; in DuckDB's JSONPath even a quoted `*` is a wildcard."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def _object_text(have: pa.StructType, sql: str, path: Path, json: frozenset[Path]) -> str:

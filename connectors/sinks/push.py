@@ -24,10 +24,11 @@ import structlog
 from connectors.errors import ConfigError, Rejected, Transient
 from connectors.sinks.base import Rows
 from connectors.sinks.connection import Connection, Endpoint, Refusal, Unfinished
+from connectors.sinks.delivery import Circuit
 from connectors.sinks.lane import Lane, Refused
 from connectors.sinks.pace import Pace, jittered
 from connectors.telemetry import (
-    CIRCUIT_OPEN,
+    DESTINATION_CIRCUIT,
     REQUEST_SECONDS,
     REQUESTS,
     REQUESTS_RETRIED,
@@ -277,7 +278,7 @@ class PushWriter:
 
     def _failed(self, lane: Lane, exc: Transient) -> None:
         REQUESTS_RETRIED.labels(self._name).inc()
-        CIRCUIT_OPEN.labels(self._name).set(int(self._pace.is_open))
+        DESTINATION_CIRCUIT.labels(self._name).set(Circuit.OPEN if self._pace.is_open else Circuit.HALF_OPEN)
         with self._news:
             lane.attempts += 1
             lane.not_before = time.monotonic() + jittered(lane.attempts, self._pace.chance)
@@ -288,7 +289,7 @@ class PushWriter:
             self._trouble = str(exc)
 
     def _well(self) -> None:
-        CIRCUIT_OPEN.labels(self._name).set(0)
+        DESTINATION_CIRCUIT.labels(self._name).set(Circuit.CLOSED)
         if self._trouble is not None:
             _log.info("a destination takes events again", destination=self._name)
         self._trouble = None

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from connectors.errors import ConfigError
-from connectors.log.settings import EmbeddedLogSettings
+from connectors.log.settings import EmbeddedLogSettings, with_topics
 from connectors.sinks.place import Place
 from connectors.sinks.settings import DeltaDestination, Destination
 from connectors.values import Secret
@@ -143,6 +143,7 @@ def _config(grammar: Grammar, path: Path) -> Config:
     if not destinations:
         destinations = {DEFAULT_DESTINATION: DeltaDestination(uri=f"{data}/lake/{{stream}}")}
     streams = {name: _whole(stream, grammar) for name, stream in grammar.streams.items()}
+    log = with_topics(log, {stream.id: name for name, stream in streams.items()})
     return Config(log=log, data=data, destinations=destinations, streams=streams, file=file)
 
 

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from connectors.values import as_written
 from flows.columns import Path
+from flows.config.logs import check_log
 from flows.config.paths import ROOTS, field_path
 from flows.config.report import Report, did_you_mean
 from flows.config.settings import DEFAULT_DESTINATION, Stream
@@ -27,6 +28,7 @@ def check_rules(grammar: Any, report: Report) -> None:
         report.add("streams", "there is no stream", "name one and give it an id: `my-stream: {id: <uuid>}`")
     _check_case("streams", _names(grammar.streams), report)
     _check_case("destinations", _names(grammar.destinations), report)
+    check_log(grammar.log, list(streams), report)
     for name, destination in destinations.items():
         check_destination(f"destinations.{name}", destination, report)
     _check_ids(streams, report)
@@ -92,12 +94,20 @@ def _check_types(path: str, stream: Any, report: Report) -> None:
                 report.add(at, f"{other!r}, which it is below, has a type of its own", "keep one of them")
 
 
+def _refuse_star(where: str, step: str, name: str, report: Report) -> None:
+    above = as_written(name).partition('."*"')[0]
+    remedy = f"name what is above it, {above}, or each field" if "." in above else "name each field"
+    report.add(where, f"'*' stands for all names only in a mask, not in a {step}", remedy)
+
+
 def _check_steps(path: str, stream: Stream, report: Report) -> None:
     for index, step in enumerate(_items(stream.steps)):
         at = f"{path}.steps[{index}]"
         if isinstance(step, Drop):
             for place, name in enumerate(_items(step.paths)):
-                if name is not UNSET and (len(parts := _parts(name)) < 2 or parts[0] not in ROOTS):
+                if name is not UNSET and "*" in _parts(name):
+                    _refuse_star(f"{at}.drop[{place}]", "drop", name, report)
+                elif name is not UNSET and (len(parts := _parts(name)) < 2 or parts[0] not in ROOTS):
                     remedy = "name a field below event or metadata"
                     report.add(
                         f"{at}.drop[{place}]",
@@ -112,7 +122,9 @@ def _check_steps(path: str, stream: Stream, report: Report) -> None:
             _check_sample(f"{at}.sample", step, report)
         elif isinstance(step, Set):
             for name in _names(step.assignments):
-                if _parts(name) in {(root,) for root in ROOTS}:
+                if "*" in _parts(name):
+                    _refuse_star(f"{at}.set.{name}", "set", name, report)
+                elif _parts(name) in {(root,) for root in ROOTS}:
                     remedy = f"set a field below it: {name}.…"
                     report.add(f"{at}.set.{name}", f"{name!r} cannot be set as a whole", remedy)
 

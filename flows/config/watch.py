@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from connectors.errors import ConfigError
+from connectors.log.settings import without_topics
 from flows.config.load import load, read_text
 from flows.config.settings import Config
 from flows.config.version import config_version
@@ -109,7 +110,10 @@ class Watch:
             found = accept(self._path, text, files=self._files)
         except ConfigError as exc:
             return Refused(str(exc))
-        kept = [name for name in ("log", "data") if getattr(found.config, name) != getattr(self.current.config, name)]
+        new, old = (
+            {"log": without_topics(config.log), "data": config.data} for config in (found.config, self.current.config)
+        )
+        kept = [name for name in new if new[name] != old[name]]
         if kept:
             what = " and ".join(f"`{name}`" for name in kept)
             return Refused(f"{what} cannot change while headrace runs; stop it and start it again")

@@ -33,6 +33,7 @@ def up(
     Example:
       headrace up --port 8080
     """
+    from connectors.counting import count_in
     from connectors.telemetry import configure_logging
     from flows.config import load
     from flows.config.watch import ACCEPTED
@@ -43,6 +44,7 @@ def up(
     loaded = load(config)
     refuse_taken_port(host, port)
     configure_logging()
+    count_in(loaded.data / "metrics")  # the children's too: what each of them counts, the gateway shows
     accepted = loaded.data / "state" / ACCEPTED
     file = ["--config", str(loaded.file), "--fall-back", str(accepted)]
 
@@ -102,18 +104,28 @@ def run(
         typer.Option(help="The hosts of all processes, `host:port;host:port;…`: as many as there are processes."),
     ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Take what the log holds now, commit it, and exit.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Serve Prometheus metrics here; 0 picks a free port and prints it.  [default: do not]",
+        ),
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="The address to serve metrics on.")] = "127.0.0.1",
     fall_back: FallBack = None,
 ) -> None:
     """Run the dataflow alone: from the log to the destinations.
 
     \b
     Example:
-      headrace run --processes 2
+      headrace run --processes 2 --metrics-port 9464
       headrace run --drain
       headrace run --process-id 0 --addresses "one:2101;two:2101"      # on host one, and 1 on host two
     """
     import signal
 
+    from connectors.counting import count_in, count_together, serve_exposition
     from connectors.telemetry import configure_logging
     from flows.run import Dataflow
     from headrace.supervisor import follow_parent
@@ -128,6 +140,7 @@ def run(
     follow_parent()
     configure_logging()
     what = f"dataflow of {processes} process{'es' if processes > 1 else ''}"
+    count_together()
     dataflow = Dataflow(
         config,
         processes=processes,
@@ -136,6 +149,9 @@ def run(
         on_ready=lambda: announce(f"ready {what}"),
         fall_back=fall_back,
     )
+    if metrics_port is not None:
+        count_in(dataflow.data / "metrics")
+        what += f", metrics {serve_exposition(metrics_host, metrics_port)}"
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: dataflow.stop())
     dataflow.run()

@@ -29,10 +29,10 @@ def stats(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     for row in tables:
         cells = (row["stream"], row["destination"], row["rows"], row["commits"], row["last_commit"])
         landed.add_row(*("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in cells))
-    behind = Table("partition", "log end", "committed", "lag", box=None)
+    behind = Table("topic", "partition", "log end", "committed", "lag", box=None)
     for row in log:
         if row["kind"] == "partition":
-            behind.add_row(*(f"{row[name]:,}" for name in ("partition", "end", "committed", "lag")))
+            behind.add_row(row["topic"], *(f"{row[name]:,}" for name in ("partition", "end", "committed", "lag")))
     console = Console(highlight=False, soft_wrap=True)
     console.print(landed)
     announce("")

@@ -52,19 +52,20 @@ def writer_process(settings: LogSettings, name: str, count: int) -> subprocess.P
     program = """
 import sys, msgspec
 from pathlib import Path
-from connectors.log import EmbeddedLogSettings, KafkaLogSettings, open_log
+from connectors.log import open_log, settings as kinds
 from tests.log.records import record
 kind, settings, name, count = sys.argv[1:]
-kind = {"embedded": EmbeddedLogSettings, "kafka": KafkaLogSettings}[kind]
-log = open_log(msgspec.json.decode(settings, type=kind, dec_hook=lambda type, text: Path(text)))
+log = open_log(msgspec.json.decode(settings, type=getattr(kinds, kind), dec_hook=lambda type, text: Path(text)))
 for number in range(int(count)):
     value = f"{name}-{number}"
     log.append(record(value.encode()))
     print(value, flush=True)
 log.close()
 """
-    kind = "kafka" if hasattr(settings, "topic") else "embedded"
     encoded = msgspec.json.encode(settings, enc_hook=str).decode()
     return subprocess.Popen(
-        [sys.executable, "-c", program, kind, encoded, name, str(count)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", program, type(settings).__name__, encoded, name, str(count)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )

@@ -174,7 +174,6 @@ def test_every_compression_brings_back_what_was_sent(kafka: str, opened: Opened,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"topic": "events.{stream}"}, "a topic for each stream .* not supported"),
         ({"options": {"acks": 1}}, "acks is headrace's to set"),
         ({"options": {"ssl_ca": "x"}}, "ssl_ca is no option of kafka-python"),
     ],

@@ -172,6 +172,29 @@ def test_a_column_keeps_its_first_type(
     assert (event["a"], members) == (held, lost)
 
 
+def test_one_value_that_is_no_object_leaves_the_fields_of_the_others_in_their_columns(tmp_path: Path) -> None:
+    found = taken(
+        tmp_path,
+        [{"a": {"x": 1}}, {"a": "text"}, {"a": {"y": 2, "x": 3}}, {"a": {"x": "no", "o": {"p": 1}, "X": 4}}],
+        [{"a": {"new": True, "x": 5, "0": 6}}, {"a": ["zero"]}, {"a": {"o": {"q": [1], "p": 2}}}],
+    )
+    assert [(_without_nulls(event), lost) for event, lost in found] == [
+        ({"a": {"x": 1}}, {}),
+        ({}, {"event.a": "text"}),
+        ({"a": {"x": 3, "y": 2}}, {}),
+        ({"a": {"o": {"p": 1}}}, {"event.a.x": "no", "event.a.X": 4}),
+        ({"a": {"x": 5, "new": True, "0": 6}}, {}),
+        ({}, {"event.a": ["zero"]}),
+        ({"a": {"o": {"p": 2, "q": [1]}}}, {}),
+    ]
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return value
+
+
 def test_deep_and_wide_events_keep_what_no_column_holds(tmp_path: Path) -> None:
     deep: Any = 1
     for _ in range(60):

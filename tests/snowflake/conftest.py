@@ -62,7 +62,7 @@ class Account:
             "commit_interval": timedelta(seconds=1),
             "password": Secret("any"),
         }
-        return SnowflakeDestination(**given)
+        return SnowflakeDestination(**(given | more))
 
     def writer(self, *, log: str = "log-1", **more: Any) -> SnowflakeWriter:
         letters = DeltaDestination(uri=str(self.letters), partition_by=())

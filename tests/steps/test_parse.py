@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -69,6 +70,25 @@ def test_grok_reads_types_nested_names_and_own_patterns() -> None:
 def test_a_number_after_anything_is_the_whole_number() -> None:
     found = parsed(step("grok", pattern="%{GREEDYDATA:what}%{NUMBER:ms:int}ms"), "it took 123ms")
     assert found == [{"what": "it took ", "ms": 123}]
+
+
+def test_grok_s_flag_m_is_ruby_s_wherever_it_stands() -> None:
+    lines = "E 1\ntwo\nthree"
+    for pattern in (
+        "(?m)%{INT:n} *%{GREEDYDATA:all}",
+        "%{INT:n} *(?m)%{GREEDYDATA:all}",
+        "%{INT:n} *(?m:%{GREEDYDATA:all})",
+    ):
+        assert parsed(step("grok", pattern=pattern), lines) == [{"n": "1", "all": "\ntwo\nthree"}]
+    assert parsed(step("grok", pattern=r"(?i)e %{INT:n}$"), lines) == [{"n": "1"}]
+    assert parsed(step("grok", pattern=r"\(?m\) %{INT:n}"), "(m) 2") == [{"n": "2"}]
+
+
+def test_an_address_of_ipv6_is_taken_with_the_ipv4_at_its_end() -> None:
+    assert parsed(step("grok", pattern="%{IP:a}"), "from ::ffff:10.0.0.1 on", "1::2") == [
+        {"a": "::ffff:10.0.0.1"},
+        {"a": "1::2"},
+    ]
 
 
 def test_two_captures_of_one_name_are_the_one_that_matched() -> None:
@@ -180,6 +200,53 @@ def test_csv() -> None:
     assert parsed(step("csv", columns=("a", "b"), delimiter="|"), '1|"2|3"') == [{"a": "1", "b": "2|3"}]
 
 
+def test_a_text_that_its_type_does_not_hold_is_rescued_not_rounded() -> None:
+    csv = step("csv", columns=("a", "b:int", "c:float", "d:boolean"))
+    grok = step("grok", pattern="%{WORD:a},%{NOTSPACE:b:int}")
+    for parse, text, held, lost in (
+        (csv, "x,2.7,1e400,maybe", {"a": "x"}, {"event.b": "2.7", "event.c": "1e400", "event.d": "maybe"}),
+        (csv, "x, 2.0 ,1,t", {"a": "x", "b": 2, "c": 1.0, "d": True}, {}),
+        (csv, "x,,,", {"a": "x"}, {}),
+        (grok, "x,99999999999999999999", {"a": "x"}, {"event.b": "99999999999999999999"}),
+    ):
+        (row,) = process(Stream(id="x", steps=(parse,)), [{"source": "a", "event": {"message": text}}])["lake"]
+        assert {name: value for name, value in row["event"].items() if name != "message" and value is not None} == held
+        assert json.loads(f"{{{row['_extra'] or ''}}}") == lost
+
+
+def test_syslog_without_a_host_with_an_address_for_one_and_as_cisco_writes_it() -> None:
+    local, six, cisco = parsed(
+        step("syslog", into="event.s"),
+        "<34>Oct 11 22:14:15 su: 'su root' failed",
+        "<34>Oct 11 22:14:15 2001:db8::1 app[1]: hi",
+        "<189>Mar  1 2021 18:46:11 fw : %ASA-6-302013: Built",
+    )
+    assert ("hostname" in local["s"], local["s"]["appname"], local["s"]["message"]) == (False, "su", "'su root' failed")
+    assert (six["s"]["hostname"], six["s"]["appname"]) == ("2001:db8::1", "app")
+    assert (cisco["s"]["hostname"], cisco["s"]["appname"], cisco["s"]["message"]) == ("fw", "%ASA-6-302013", "Built")
+
+
+def test_times_as_mail_and_other_programs_write_them() -> None:
+    newyear = at(2024, 1, 1)
+    for format_, text in (
+        ("rfc2822", "Mon, 1 Jan 2024 01:00:00 +0100 (CET)"),
+        ("rfc2822", "31 Dec 2023 19:00 EST"),
+        ("%a, %d %b %Y %H:%M:%S %z", "Mon, 01 Jan 2024 00:00:00 GMT"),
+        ("%Y-%m-%dT%H:%M:%S.%f%z", "2024-01-01T00:00:00.000000789Z"),
+        ("ISO8601", "2024-01-01"),
+        ("iso8601", "2023-12-31T23:59:60Z"),
+    ):
+        assert parsed(step("timestamp", format=format_, into="event.t"), text) == [{"t": newyear}], text
+    assert parsed(
+        step("timestamp", format="rfc2822", into="event.t"), "1 Jan 2024 00:00:00", "1 Jan 2024 00:00:00 QQ"
+    ) == [
+        {},
+        {},
+    ]
+    berlin = step("timestamp", timezone="Europe/Berlin", into="event.t")
+    assert parsed(berlin, "2024-01-01") == [{"t": at(2023, 12, 31, 23)}]
+
+
 def test_syslog_of_both_rfcs() -> None:
     new = '<165>1 2003-10-11T22:14:15.003Z host.example.com evntslog - ID47 [ex@1 iut="3" q="\\"x\\""] An entry'
     assert parsed(step("syslog", into="event.s"), new, "<13>Oct 22 18:24:01 web sshd[12]: hi: there", "zz") == [
@@ -229,6 +296,22 @@ def test_cef() -> None:
         "spt": "1232",
     }
     assert none == {}
+
+
+def test_cef_without_an_extension_or_with_backslashes_that_escape_nothing() -> None:
+    header = "CEF:0|V|P|1|id|n|"
+    texts = [
+        f"{header}5|",
+        f"{header}5",
+        f"{header}5|   ",
+        rf"{header}5|path=C:\Windows a\=b url=x\ny",
+        f"{header}5|loose text",
+    ]
+    bare, ended, blank, escaped, loose = parsed(step("cef"), *texts)
+    assert bare == ended == blank
+    assert (bare["severity"], len(bare)) == ("5", 7)
+    assert (escaped["path"], escaped["url"]) == (r"C:\Windows a=b", "x\ny")
+    assert loose == {}
 
 
 def test_urls_and_query_strings() -> None:

@@ -1,4 +1,4 @@
-"""The Kafka log: one topic, one idempotent producer a process, `acks=all`.
+"""The Kafka log: one topic, or a topic a stream; one idempotent producer a process, `acks=all`.
 
 An append returns when all in-sync replicas have the record. One that is not acknowledged within `ack_timeout` is
 refused, though it may still arrive: the sender repeats it, and its Idempotency-Key makes the repeat harmless. Keyed
@@ -17,23 +17,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RetriableError
 
 from connectors.errors import Unavailable
 from connectors.log import Position
+from connectors.log.kafka import times
 from connectors.log.kafka.clients import (
     CONNECT_SECONDS,
-    described_topic,
+    described_topics,
     failures_named,
+    new_admin,
     new_consumer,
     new_producer,
     refuse_bad_options,
     unavailable,
 )
+from connectors.log.kafka.places import Places, find_places
 from connectors.log.kafka.reader import KafkaReader, group_name, keyed_requests
 from connectors.log.placement import keyed_partition, packed
-from connectors.log.settings import KafkaLogSettings
+from connectors.log.settings import KafkaLogSettings, KafkaTopicsSettings, LogSettings
 from connectors.record import Record
 
 __all__ = ["KafkaLog", "KafkaLogSettings"]
@@ -46,7 +49,7 @@ _RETRY_SECONDS = 1.0  # how long a failed connection stands for the appends that
 
 
 class KafkaLog:
-    """`Log` over a Kafka topic. It connects when it is first used, and again when the brokers come back."""
+    """`Log` over Kafka topics. It connects when it is first used, and again when the brokers come back."""
 
     def __init__(self, settings: KafkaLogSettings) -> None:
         """ConfigError for options that cannot be; brokers that are down are no error yet."""
@@ -55,8 +58,7 @@ class KafkaLog:
         self._process = os.getpid()
         self._connecting = threading.Lock()
         self._producer: KafkaProducer | None = None
-        self._partitions = 0
-        self._identity = ""
+        self._places: Places | None = None
         self._refused: tuple[float, Unavailable] | None = None
         self._counting = threading.Lock()
         self._in_flight = 0
@@ -65,29 +67,46 @@ class KafkaLog:
 
     @property
     def partitions(self) -> int:
-        self._describe()
-        return self._partitions
+        return len(self._described().parts)
 
     @property
     def identity(self) -> str:
-        self._describe()
-        return self._identity
+        return self._described().identity
+
+    def partitions_of(self, stream: str) -> Sequence[int]:
+        places = self._described()
+        if isinstance(self._settings, KafkaTopicsSettings):
+            return places.numbers.get(self._settings.topics.get(stream, ""), ())
+        return range(len(places.parts))
+
+    def place(self, partition: int) -> tuple[str, int]:
+        part = self._described().parts[partition]
+        return (self._settings.topic, partition) if part is None else (part.topic, part.partition)
+
+    def take(self, settings: LogSettings) -> None:
+        if isinstance(settings, KafkaTopicsSettings) and settings != self._settings:
+            with self._connecting:
+                self._settings, self._places = settings, None
 
     def append(self, record: Record) -> Position:
         if os.getpid() != self._process:
             raise RuntimeError("the Kafka log was opened before this process forked: open it afterwards")
         deadline = time.monotonic() + self._settings.ack_timeout
-        producer = self._connected(deadline)
+        producer, places = self._connected(deadline)
+        topic = self._topic_of(record.stream)
+        numbers = places.numbers.get(topic, ())
+        if not numbers:
+            raise Unavailable(f"there is no Kafka topic for the stream '{record.stream}' yet", remedy="send it again")
         records = packed(record, self._settings.packing)
         if record.keyed:
-            partition = keyed_partition(record.request_id, self._partitions)
+            turn = keyed_partition(record.request_id, len(numbers))
         else:
-            partition = next(self._turns) % self._partitions
+            turn = next(self._turns) % len(numbers)
         self._admit(sum(_size(each) for each in records))
         futures = []
         for number, each in enumerate(records):
             try:
-                futures.append(self._send(producer, each, partition))
+                futures.append(self._send(producer, each, topic, turn))
             except (KafkaError, OSError, ValueError) as exc:  # ValueError: the topic has lost partitions
                 self._release(sum(_size(rest) for rest in records[number:]))
                 raise self._failure(producer, exc) from exc
@@ -96,46 +115,75 @@ class KafkaLog:
         except (KafkaError, OSError) as exc:
             raise self._failure(producer, exc) from exc
         self._acknowledged_at = time.monotonic()
-        return Position(self._settings.topic, partition, offsets[0])
+        return Position(topic, numbers[turn], offsets[0])
 
     def check(self) -> None:
         if time.monotonic() - self._acknowledged_at < _CHECK_SECONDS:
             return
         self._connected(time.monotonic() + CONNECT_SECONDS)
+        topics = (
+            self._settings.topics.values()
+            if isinstance(self._settings, KafkaTopicsSettings)
+            else [self._settings.topic]
+        )
         with failures_named(self._settings, "looking whether the log can be written"):
-            topic = described_topic(self._settings, create=False)
-        headless = [part for part in (topic or {}).get("partitions", ()) if part["leader_id"] < 0]
-        if topic is None or headless:
-            raise Unavailable(
-                f"the log cannot be written: Kafka topic '{self._settings.topic}' has no leader"
-                f" for {len(headless) or 'all'} of its partitions",
-                remedy="see that its brokers are up",
-            )
+            admin = new_admin(self._settings)
+            try:
+                found = described_topics(admin, topics)
+            finally:
+                admin.close()
+        for name in topics:
+            headless = [part for part in found.get(name, {}).get("partitions", ()) if part["leader_id"] < 0]
+            if name not in found or headless:
+                raise Unavailable(
+                    f"the log cannot be written: Kafka topic '{name}' has no leader"
+                    f" for {len(headless) or 'all'} of its partitions",
+                    remedy="see that its brokers are up",
+                )
 
     def reader(self, partitions: Sequence[int], start: Mapping[int, int], *, group: str) -> KafkaReader:
-        return KafkaReader(self._settings, partitions, start, group)
+        return KafkaReader(self._settings, partitions, start, group, self._described)
 
     def committed(self, group: str) -> dict[int, int]:
-        parts = [TopicPartition(self._settings.topic, partition) for partition in range(self.partitions)]
+        places = self._described()
+        parts = places.known(range(len(places.parts)))
         with failures_named(self._settings, "reading what was committed"):
             consumer = new_consumer(self._settings, group_id=group_name(group))
             try:
-                found = {part.partition: consumer.committed(part, timeout_ms=10_000) for part in parts}
+                found = {number: consumer.committed(part, timeout_ms=10_000) for number, part in parts.items()}
             finally:
                 consumer.close(autocommit=False, timeout_ms=1000)
         return {partition: offset for partition, offset in found.items() if offset is not None}
 
     def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
-        return keyed_requests(self._settings, partition, since=since, before_offset=before_offset)
+        part = self._described().parts[partition]
+        return [] if part is None else keyed_requests(self._settings, part, since=since, before_offset=before_offset)
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        places = self._described()
+        nothing = dict.fromkeys(range(len(places.parts)), (0, 0))
+        return nothing | times.bounds(self._settings, places.known(nothing))
+
+    def offsets_at(self, instant: int) -> dict[int, int]:
+        places = self._described()
+        nothing = dict.fromkeys(range(len(places.parts)), 0)
+        return nothing | times.offsets_at(self._settings, places.known(nothing), instant)
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close(timeout=self._settings.ack_timeout)
 
-    def _send(self, producer: KafkaProducer, record: Record, partition: int) -> Any:
+    def _topic_of(self, stream: str) -> str:
+        return (
+            self._settings.topics.get(stream, "")
+            if isinstance(self._settings, KafkaTopicsSettings)
+            else self._settings.topic
+        )
+
+    def _send(self, producer: KafkaProducer, record: Record, topic: str, partition: int) -> Any:
         future = producer.send(
-            self._settings.topic,
+            topic,
             record.value,
             headers=record.headers(),
             partition=partition,
@@ -171,23 +219,23 @@ class KafkaLog:
                 threading.Thread(target=producer.close, kwargs={"timeout": 0}, daemon=True).start()
         return unavailable(self._settings, "the log did not acknowledge", exc)
 
-    def _connected(self, deadline: float) -> KafkaProducer:
-        producer = self._producer
-        if producer is not None:
-            return producer
+    def _connected(self, deadline: float) -> tuple[KafkaProducer, Places]:
+        producer, places = self._producer, self._places
+        if producer is not None and places is not None:
+            return producer, places
         if not self._connecting.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise unavailable(self._settings, "the log cannot be reached", KafkaTimeoutError())
         try:
-            if self._producer is None:
+            if self._producer is None or self._places is None:
                 self._refuse_for_a_while()
                 try:
                     with failures_named(self._settings, "the log cannot be reached"):
-                        self._read_topic()
-                        self._producer = new_producer(self._settings)
+                        self._places = find_places(self._settings)
+                        self._producer = self._producer or new_producer(self._settings)
                 except Unavailable as exc:
                     self._refused = time.monotonic(), exc
                     raise
-            return self._producer
+            return self._producer, self._places
         finally:
             self._connecting.release()
 
@@ -196,17 +244,12 @@ class KafkaLog:
         if self._refused is not None and time.monotonic() - self._refused[0] < _RETRY_SECONDS:
             raise Unavailable(self._refused[1].what, remedy=self._refused[1].remedy)
 
-    def _describe(self) -> None:
-        if not self._partitions:
+    def _described(self) -> Places:
+        places = self._places
+        if places is None:
             with self._connecting, failures_named(self._settings, "the log cannot be reached"):
-                self._read_topic()
-
-    def _read_topic(self) -> None:
-        topic = described_topic(self._settings, create=True)
-        if topic is None:
-            raise KafkaTimeoutError(f"topic {self._settings.topic} was created and is not there yet")
-        self._partitions = len(topic["partitions"])
-        self._identity = f"kafka-{topic['topic_id']}"
+                places = self._places = self._places or find_places(self._settings)
+        return places
 
 
 def _size(record: Record) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -40,12 +40,7 @@ _OURS = {  # what the promises of the log rest on, or what other settings say
 
 
 def refuse_bad_options(settings: KafkaLogSettings) -> None:
-    """ConfigError for options that no client knows, or that headrace decides, and for a topic it cannot have."""
-    if "{" in settings.topic:
-        raise ConfigError(
-            f"log.kafka.topic: a topic for each stream ('{settings.topic}') is not supported yet",
-            remedy="name one topic for all streams",
-        )
+    """ConfigError for options that no client knows, or that headrace decides."""
     known = KafkaProducer.DEFAULT_CONFIG.keys() | KafkaConsumer.DEFAULT_CONFIG.keys()
     for name in settings.options:
         if name in _OURS:
@@ -99,18 +94,37 @@ def new_consumer(settings: KafkaLogSettings, **defaults: Any) -> KafkaConsumer:
     )
 
 
-def described_topic(settings: KafkaLogSettings, *, create: bool) -> dict[str, Any] | None:
-    """The topic's metadata; where it is missing it is made, or None comes back."""
+def new_admin(settings: KafkaLogSettings) -> KafkaAdminClient:
+    """A client that asks for topics and makes them, connected."""
     defaults = {"request_timeout_ms": int(CONNECT_SECONDS * 1000)}
-    admin = KafkaAdminClient(**_configured(KafkaAdminClient, settings, defaults))
-    try:
-        topic = _topic(admin, settings.topic)
-        if topic is None and create:
-            _create(admin, settings)
-            topic = _topic(admin, settings.topic)
-        return topic
-    finally:
-        admin.close()
+    return KafkaAdminClient(**_configured(KafkaAdminClient, settings, defaults))
+
+
+def described_topics(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The metadata of those of the topics that are there."""
+    wanted = set(names)
+    found: list[dict[str, Any]] = []
+    if wanted:
+        try:
+            found = admin.describe_topics(sorted(wanted))
+        except UnknownTopicOrPartitionError:  # one of them is not there: ask for each
+            found = (
+                []
+                if len(wanted) == 1
+                else [topic for name in wanted for topic in described_topics(admin, [name]).values()]
+            )
+    return {topic["name"]: topic for topic in found if topic["name"] in wanted and not topic.get("error_code")}
+
+
+def create_topic(admin: KafkaAdminClient, settings: KafkaLogSettings, name: str, configs: Mapping[str, str]) -> None:
+    """Makes a topic as `settings` say, unless another process was faster."""
+    topic = {
+        "num_partitions": settings.partitions,
+        "replication_factor": settings.replication_factor,
+        "configs": {"max.message.bytes": str(REQUEST_BYTES), **configs},
+    }
+    with suppress(TopicAlreadyExistsError):
+        admin.create_topics({name: topic}, timeout_ms=int(CONNECT_SECONDS * 1000), wait_for_metadata=True)
 
 
 @contextmanager
@@ -146,23 +160,3 @@ def _configured(client: Any, settings: KafkaLogSettings, defaults: dict[str, Any
         **own,
         "bootstrap_servers": settings.bootstrap_servers,
     }
-
-
-def _topic(admin: KafkaAdminClient, name: str) -> dict[str, Any] | None:
-    try:
-        found: list[dict[str, Any]] = admin.describe_topics([name])
-    except UnknownTopicOrPartitionError:
-        return None
-    return next((topic for topic in found if topic["name"] == name and not topic.get("error_code")), None)
-
-
-def _create(admin: KafkaAdminClient, settings: KafkaLogSettings) -> None:
-    topic = {
-        "num_partitions": settings.partitions,
-        "replication_factor": settings.replication_factor,
-        "configs": {"max.message.bytes": str(REQUEST_BYTES)},
-    }
-    try:
-        admin.create_topics({settings.topic: topic}, timeout_ms=int(CONNECT_SECONDS * 1000), wait_for_metadata=True)
-    except TopicAlreadyExistsError:
-        return  # another process was faster

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
-from connectors.errors import HeadraceError, Transient
+from connectors.errors import HeadraceError, Transient, Unavailable
 from connectors.log import Block
-from connectors.log.kafka.clients import described_topic, failures_named, new_consumer
+from connectors.log.kafka.clients import failures_named, new_consumer
+from connectors.log.kafka.places import Places
 from connectors.log.settings import KafkaLogSettings
 from connectors.record import Record, record_from_headers
 
@@ -26,17 +27,29 @@ _STALLED_SECONDS = 30.0
 
 
 class KafkaReader:
-    """A `Reader` of the topic. It connects at its first use, so that it can be made while the brokers are down.
+    """A `Reader` of partitions, which `places` finds.
+
+    It connects at its first use, so that it can be made while the brokers are down.
 
     Right after it connects `read` returns None although there is something: what has been read is told by comparing
     `Block.next_offset` with `end_offsets()`. `malformed` counts records without our headers, which somebody else wrote:
     they are passed over, each position in the log of this process.
     """
 
-    def __init__(self, settings: KafkaLogSettings, partitions: Sequence[int], start: Mapping[int, int], group: str):
+    def __init__(
+        self,
+        settings: KafkaLogSettings,
+        partitions: Sequence[int],
+        start: Mapping[int, int],
+        group: str,
+        places: Callable[[], Places],
+    ) -> None:
         self._settings = settings
         self._group = group
-        self._parts = {partition: TopicPartition(settings.topic, partition) for partition in partitions}
+        self._places = places
+        self._wanted = partitions
+        self._parts: dict[int, TopicPartition] = {}
+        self._numbers: dict[TopicPartition, int] = {}
         self._start = dict(start)
         self._consumer: KafkaConsumer | None = None
         self._committer: KafkaConsumer | None = None
@@ -50,6 +63,8 @@ class KafkaReader:
 
     def read(self, partition: int, *, max_bytes: int) -> Block | None:
         consumer = self._connected()
+        if partition not in self._parts:  # its topic is gone
+            return None
         buffer = self._buffers[partition]
         if not buffer or sum(self._sizes.values()) < _BUFFERED // 2:
             self._poll(consumer, wanted=partition)
@@ -61,16 +76,18 @@ class KafkaReader:
         consumer = self._connected()
         with failures_named(self._settings, "asking where the log ends"):
             ends = consumer.end_offsets(list(self._parts.values()), timeout_ms=_ASK_SECONDS * 1000)
-        return {part.partition: end for part, end in ends.items()}
+        gone = {partition: self._start.get(partition, 0) for partition in self._wanted}
+        return gone | {partition: ends[part] for partition, part in self._parts.items()}
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         # A client of its own: one that belongs to a group reads nothing while the group's coordinator is away.
-        committed = {self._parts[partition]: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         try:
+            parts = self._places().known(offsets)
+            committed = {part: OffsetAndMetadata(offsets[number], "", -1) for number, part in parts.items()}
             if self._committer is None:
                 self._committer = new_consumer(self._settings, group_id=group_name(self._group))
             self._committer.commit(committed, timeout_ms=2000)
-        except (KafkaError, OSError) as exc:
+        except (KafkaError, OSError, Unavailable) as exc:
             _log.warning(
                 "offsets_not_published", group=group_name(self._group), topic=self._settings.topic, error=repr(exc)
             )
@@ -83,8 +100,9 @@ class KafkaReader:
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
+            self._parts = self._places().known(self._wanted)
+            self._numbers = {part: number for number, part in self._parts.items()}
             with failures_named(self._settings, "the log cannot be read"):
-                described_topic(self._settings, create=True)
                 consumer = new_consumer(self._settings, max_poll_records=_POLLED_RECORDS)
                 try:
                     self._assign(consumer)
@@ -122,8 +140,8 @@ class KafkaReader:
             raise
         for part, records in polled.items():
             size = sum(len(record.value or b"") for record in records)
-            self._buffers[part.partition].extend(records)
-            self._sizes[part.partition] += size
+            self._buffers[self._numbers[part]].extend(records)
+            self._sizes[self._numbers[part]] += size
             self._record_bytes += (size / len(records) + 512 - self._record_bytes) / 4
 
     def _polled(self, consumer: KafkaConsumer, room: int) -> dict[TopicPartition, list[Any]]:
@@ -140,22 +158,22 @@ class KafkaReader:
             value = raw.value or b""
             size += len(value)
             self._next[partition] = raw.offset + 1
-            record = self._decoded(partition, raw)
+            record = self._decoded(raw)
             if record is not None:
                 offsets.append(raw.offset)
                 records.append(record)
         self._sizes[partition] -= size
         return Block(partition, offsets, records, self._next[partition])
 
-    def _decoded(self, partition: int, raw: Any) -> Record | None:
+    def _decoded(self, raw: Any) -> Record | None:
         record = decoded(raw)
         if isinstance(record, Record):
             return record
         self.malformed += 1
         _log.warning(
             "malformed_record_skipped",
-            topic=self._settings.topic,
-            partition=partition,
+            topic=raw.topic,
+            partition=raw.partition,
             offset=raw.offset,
             why=record,
         )
@@ -180,7 +198,8 @@ class KafkaReader:
                 self._refuse_gap(partition, self._next[partition], first[part], ends[part])
 
     def _refuse_gap(self, partition: int, wanted: int, first: int, end: int) -> None:
-        where = f"partition {partition} of Kafka topic '{self._settings.topic}'"
+        part = self._parts[partition]
+        where = f"partition {part.partition} of Kafka topic '{part.topic}'"
         if wanted < first:
             raise HeadraceError(
                 f"{first - wanted:,} records of {where} were deleted before '{self._group}' read them"
@@ -211,10 +230,9 @@ def decoded(raw: Any) -> Record | str:
 
 
 def keyed_requests(
-    settings: KafkaLogSettings, partition: int, *, since: int, before_offset: int
+    settings: KafkaLogSettings, part: TopicPartition, *, since: int, before_offset: int
 ) -> list[tuple[str, str, int, int, int]]:
     """As `Log.keyed_requests`: reads the partition from the first record of that time on."""
-    part = TopicPartition(settings.topic, partition)
     found: list[tuple[str, str, int, int, int]] = []
     with failures_named(settings, "reading the requests that carried a key"):
         consumer = new_consumer(settings, max_poll_records=_POLLED_RECORDS)

@@ -32,6 +32,7 @@ from connectors.sinks.snowflake.offsets import Offsets
 from connectors.sinks.snowflake.session import RowsRefused, Session
 from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.telemetry import ROWS_REFUSED
+from connectors.views import whole
 
 
 class SnowflakeTable:
@@ -83,9 +84,10 @@ class SnowflakeTable:
             return
         if not self._staged:
             self.since = time.monotonic()
-        fresh = rows.slice(start).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
+        fresh = whole(rows.slice(start)).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
         self._staged.append(fresh)
-        self._first.setdefault(partition, int(offsets[start]))
+        # Groups of one batch come one after the other: a later one may begin at a lower offset.
+        self._first[partition] = min(int(offsets[start]), self._first.get(partition, int(offsets[start])))
         self._next[partition] = next_offset
         self.rows += fresh.num_rows
         self.bytes += fresh.nbytes

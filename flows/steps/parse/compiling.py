@@ -68,7 +68,7 @@ def place_parts(step: Parse, index: int, layer: Layer, shape: Shape, types: Mapp
         layer, found, extra = _learned(shape, layer)
     else:
         found = {(*target(step), *path): (sql, kind) for path, sql, kind in reading(step).leaves}
-        extra = None
+        extra = _misread(step, types)
     fate = [DROP] if layer.drops else []
     items, parts = [f"{read} AS {quoted('_read')}"], Leaves()
     for number, (path, (sql, kind)) in enumerate(found.items()):
@@ -92,6 +92,16 @@ def place_parts(step: Parse, index: int, layer: Layer, shape: Shape, types: Mapp
     drops = layer.drops or step.on_error != "keep"
     above = values.select([*written, *([mark] if drops else [])], columns={p: kind for p, (_, kind) in placed.items()})
     return msgspec.structs.replace(above, drops=drops)
+
+
+def _misread(step: Parse, types: Mapping[str, str]) -> str | None:
+    """SQL of the texts that a capture's or column's own type does not hold, by path; None where there are none."""
+    misread = [
+        _entry((*target(step), *path), text, f"{text} IS NOT NULL AND ({typed}) IS NULL")
+        for path, text, typed in reading(step).texts
+        if dotted((*target(step), *path)) not in types
+    ]
+    return concatenate(misread) if misread else None
 
 
 def _learned(shape: Shape, layer: Layer) -> tuple[Layer, Leaves, str | None]:

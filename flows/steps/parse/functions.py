@@ -67,11 +67,11 @@ def compiled(text: str) -> regex.Pattern[str]:
 
 
 _HEADER = re.compile(
-    r"CEF:(\d+)\|((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)\|", re.DOTALL
+    r"CEF: ?(\d+)\|((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)\|", re.DOTALL
 )
 _HEADER_END = re.compile(r"((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)(?:\|(.*))?\Z", re.DOTALL)
 _EXTENSION = re.compile(r"(?:^|(?<=\s))([\w.\[\]-]+)(?<!\\)=")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPED = re.compile(r"\\([\\|=nr])")  # what else follows a backslash was not escaped: C:\Windows
 _NAMES = ("cefVersion", "deviceVendor", "deviceProduct", "deviceVersion", "deviceEventClassId", "name", "severity")
 
 
@@ -92,8 +92,9 @@ def _cef(text: str | None) -> str | None:
     keys = list(_EXTENSION.finditer(extension))
     if extension.strip() and (not keys or extension[: keys[0].start()].strip()):
         return None
-    for key, following in zip(keys, [*keys[1:], None], strict=True):
-        fields[key[1]] = _unescaped(extension[key.end() : following.start() if following else None].strip())
+    ends = [key.start() for key in keys[1:]] + [len(extension)]
+    for key, end in zip(keys, ends, strict=False):  # without a key there is still an end
+        fields[key[1]] = _unescaped(extension[key.end() : end].strip())
     return msgspec.json.encode(fields).decode()
 
 

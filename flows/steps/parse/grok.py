@@ -8,14 +8,17 @@ from collections.abc import Mapping
 import msgspec
 
 from flows.columns import Path
-from flows.steps.parse.patterns import ECS, LEGACY
+from flows.steps.parse.library import ECS, LEGACY
 
 TYPES = {
     "int": "BIGINT",
+    "integer": "BIGINT",
     "long": "BIGINT",
     "float": "DOUBLE",
     "double": "DOUBLE",
+    "number": "DOUBLE",
     "boolean": "BOOLEAN",
+    "bool": "BOOLEAN",
     "string": "VARCHAR",
 }
 MAX_CHARACTERS = 200_000
@@ -67,7 +70,36 @@ class UnknownPattern(ValueError):
 def expand(pattern: str, own: Mapping[str, str], *, ecs: bool) -> Expanded:
     """The pattern written out, with `own` patterns before the library's. Raises UnknownPattern, ValueError."""
     library = {**(ECS if ecs else LEGACY), **own}
-    return captures_of(_written_out(pattern, library, 0, [0]))
+    return captures_of(_with_flags_of_ruby(_written_out(pattern, library, 0, [0])))
+
+
+def _with_flags_of_ruby(text: str) -> str:
+    """The same for engines where `.` takes a line's end by the flag `s`: Ruby, and so grok, calls that flag `m`.
+
+    A flag holds from where it stands to the end of its group, and `^` and `$` are the ends of a line without any.
+    """
+
+    def renamed(match: re.Match[str]) -> str:
+        escapes = len(match["escapes"]) % 2
+        return match[0] if escapes else f"{match['escapes']}(?{match['flags'].replace('m', 's')}{match['end']}"
+
+    spelled = re.sub(r"(?P<escapes>\\*)\(\?(?P<flags>[imsx]*(?:-[imsx]+)?)(?P<end>[:)])", renamed, text)
+    head = re.match(r"(?:\(\?[isx]+\))+", spelled)
+    start = head.end() if head else 0
+    opened = re.compile(r"\(\?([isx]+)\)")
+    # What is not at the front becomes a group of its own; only those that end with the pattern can be closed so.
+    while (found := opened.search(spelled, start)) is not None:
+        if _depth(spelled[: found.start()]):
+            raise ValueError(f"write {found[0]} at the start of the pattern, or as (?{found[1]}:…)")
+        spelled = f"{spelled[: found.start()]}(?{found[1]}:{spelled[found.end() :]})"
+        start = found.start()
+    return spelled
+
+
+def _depth(text: str) -> int:
+    """How many groups are open at the end of `text`."""
+    plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "", text)
+    return plain.count("(") - plain.count(")")
 
 
 def captures_of(text: str) -> Expanded:

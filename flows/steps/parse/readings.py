@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 import duckdb
@@ -28,6 +29,8 @@ class Reading(msgspec.Struct, frozen=True):
     value: str
     read: str
     leaves: tuple[tuple[Path, str, str], ...]
+    texts: tuple[tuple[Path, str, str], ...] = ()
+    """(path, SQL of the text, SQL of what it was read as): a text that has something and could not be read so is rescued."""
 
 
 class Expression(msgspec.Struct, frozen=True):
@@ -99,11 +102,12 @@ def _matched(expression: Expression) -> Reading:
     by_path: dict[Path, tuple[list[str], str]] = {}
     for capture, group in zip(captures, groups, strict=True):
         by_path.setdefault(capture.path, ([], capture.type))[0].append(group)
-    leaves = []
-    for path, (found, kind) in by_path.items():
-        text = found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
-        leaves.append((path, _as(text, kind), kind))
-    return Reading(value, read, tuple(leaves))
+    texts = [
+        (path, found[0] if len(found) == 1 else f"coalesce({', '.join(found)})", kind)
+        for path, (found, kind) in by_path.items()
+    ]
+    leaves = tuple((path, _as(text, kind), kind) for path, text, kind in texts)
+    return Reading(value, read, leaves, _typed(texts))
 
 
 def _as(text: str, kind: str) -> str:
@@ -129,12 +133,26 @@ def _csv(step: Parse) -> Reading:
         f"CASE WHEN NOT contains({TEXT}, '\"') THEN {split}"
         f" WHEN regexp_full_match({line}, {literal('(?s)' + all_of_it)}) THEN {both} END"
     )
-    leaves = []
+    texts = []
     for place, written in enumerate(step.columns):
         name, _, kind = written.rpartition(":") if ":" in written else (written, "", "")
         capture = captures_of(f"(?<{name}{chr(0) + kind if kind else ''}>x)").captures[0]
-        leaves.append((capture.path, _as(f"nullif({VALUE}[{place + 1}], '')", capture.type), capture.type))
-    return Reading(value, f"len({VALUE}) BETWEEN 1 AND {len(step.columns)}", tuple(leaves))
+        texts.append((capture.path, f"nullif({VALUE}[{place + 1}], '')", capture.type))
+    leaves = tuple((path, _exact(text, kind), kind) for path, text, kind in texts)
+    return Reading(value, f"len({VALUE}) BETWEEN 1 AND {len(step.columns)}", leaves, _typed(texts, _exact))
+
+
+def _typed(
+    texts: list[tuple[Path, str, str]], read: Callable[[str, str], str] = _as
+) -> tuple[tuple[Path, str, str], ...]:
+    return tuple((path, text, read(text, kind)) for path, text, kind in texts if kind != "VARCHAR")
+
+
+def _exact(text: str, kind: str) -> str:
+    """As `_as`, but 2.7 is no whole number: a column's type says what its values are, not what to make of them."""
+    if kind == "BIGINT":
+        return f"TRY_CAST(regexp_extract({text}, '^\\s*([+-]?[0-9]+)([.]0*)?\\s*$', 1) AS BIGINT)"
+    return _as(text, kind)
 
 
 def _in_class(text: str) -> str:
@@ -175,7 +193,7 @@ _RFC5424 = (
 )
 _RFC3164 = (
     r"(?:<(\d{1,3})>)?((?:[A-Z][a-z]{2} +\d{1,2}(?: \d{4})? \d{2}:\d{2}:\d{2}(?:\.\d+)?)|\d{4}-\d{2}-\d{2}T\S+) "
-    r"(?:([^\s:\[]+) )(?:([^\s:\[]+)(?:\[([^\]\s]*)\])?: ?)?(?s:(.*))"
+    r"(?:([^\s\[]*[^\s:\[]) )?(?:: )?(?:([^\s:\[]+)(?:\[([^\]\s]*)\])?: ?)?(?s:(.*))"
 )
 
 

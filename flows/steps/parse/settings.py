@@ -23,11 +23,12 @@ class Parse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     replaces what was there; a part that is not leaves it. An event without the field passes untouched. Where the text
     cannot be read the event is kept as it is, dropped, or set aside as a dead letter (`on_error`).
 
-    Of the kinds, `regex` and `grok` need a `pattern`; `grok` knows Logstash's names, with the captures of ECS where
-    `ecs_compatibility` is `v1`, and your own `patterns` before them. `csv` needs `columns`: a name, or `name:int` to read
+    Of the kinds, `regex` and `grok` need a `pattern`; `grok` knows Logstash's names, those for products too
+    (`%{HAPROXYHTTP}`, `%{S3_ACCESS_LOG}`, …), with the captures of ECS where `ecs_compatibility` is `v1`, and your own
+    `patterns` before them. `csv` needs `columns`: a name, or `name:int` to read
     a type (`int`, `float`, `boolean`); its `delimiter` is a comma. `kv` takes pairs apart at `delimiter` (a space) and
-    `assign` (`=`). `timestamp` tries each `format`: `iso8601`, `unix`, `unix_ms`, `unix_us`, `unix_ns`, `syslog`, or one
-    of strptime; `timezone` is that of times without an offset.
+    `assign` (`=`). `timestamp` tries each `format`: `iso8601`, `rfc2822`, `unix`, `unix_ms`, `unix_us`, `unix_ns`,
+    `syslog`, or one of strptime; `timezone` is that of times without an offset.
 
         steps:
           - parse: {field: event.message, as: grok, pattern: "%{COMBINEDAPACHELOG}", into: event.http}

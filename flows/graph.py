@@ -25,7 +25,7 @@ from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_READ
 from flows.config import DEFAULT_DESTINATION, Config, load
-from flows.destinations import open_writers, topic_of
+from flows.destinations import open_writers
 from flows.letters import Aside, letters_of
 from flows.lookups import watch
 from flows.newcomers import Newcomers
@@ -53,11 +53,9 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     names = {stream.id: name for name, stream in config.streams.items()}
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
-    processing = _Processing(config, names, read_elsewhere(config, log))
+    processing = _Processing(config, log.place, names, read_elsewhere(config, log))
     follow_lag(log, partitions, progress)
-    streams = StreamsSource(
-        lambda: [open_lane(config, name, log, NAME, topic_of(config)) for name in own], progress, stop, len(own)
-    )
+    streams = StreamsSource(lambda: [open_lane(config, name, log, NAME) for name in own], progress, stop, len(own))
 
     flow = Dataflow(NAME)
     batches = op.input("log", flow, source)  # (partition, LogBatch): Arrow tables, a row an event
@@ -75,12 +73,16 @@ class _Processing:
     """Runs each stream's part of a batch through its pipeline. Each worker thread has its own engine."""
 
     def __init__(
-        self, config: Config, names: Mapping[str, str], elsewhere: Mapping[str, Mapping[int, int] | None]
+        self,
+        config: Config,
+        place: dead_letters.Place,
+        names: Mapping[str, str],
+        elsewhere: Mapping[str, Mapping[int, int] | None],
     ) -> None:
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-        self._letters = letters_of(config, topic_of(config))
+        self._letters = letters_of(config, place)
         self._elsewhere = elsewhere
         self._newcomers = Newcomers(config)
         self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]

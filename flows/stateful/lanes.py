@@ -82,7 +82,7 @@ def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]
     return found
 
 
-def open_lane(config: Config, name: str, log: Log, group: str, topic: str) -> Lane:
+def open_lane(config: Config, name: str, log: Log, group: str) -> Lane:
     """The lane of the stream called `name`. Raises HeadraceError where its store cannot be read."""
     stream = config.streams[name]
     store = Store(store_file(config.data, log.identity, name))
@@ -90,7 +90,7 @@ def open_lane(config: Config, name: str, log: Log, group: str, topic: str) -> La
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    return Lane(name, store, reader, pipeline, letters_of(config, topic))
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

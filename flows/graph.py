@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import bytewax.operators as op
 import msgspec
@@ -19,17 +20,18 @@ from connectors.batch import LogBatch, StreamLines
 from connectors.lag import follow_lag
 from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
-from connectors.sinks.base import Outcome, Progress, Rows
+from connectors.sinks.base import Outcome, Progress, Rows, Writer
 from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_READ
-from flows.config import DEFAULT_DESTINATION, Config, load
+from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.destinations import open_writers
 from flows.letters import Aside, letters_of
 from flows.lookups import watch
 from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
+from flows.queries import Queries
 from flows.redirected import asides_of, in_offset_order, redirected
 from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
 from flows.stateful.source import StreamsSource
@@ -46,27 +48,56 @@ def pipeline(path: str | Path = "headrace.yaml") -> Dataflow:
 
 def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: int = 1) -> Dataflow:
     """The dataflow that reads the partitions of process `process` of `processes`: a partition stays in one process."""
+    parts = wire(config, log, stop, open_writers(config, log), process=process, processes=processes)
+    follow_lag(log, parts.partitions, parts.progress)
+    flow = Dataflow(NAME)
+    batches = op.input("log", flow, parts.source)  # (partition, LogBatch): Arrow tables, a row an event
+    stateless = op.map("pipelines", batches, parts.processing)  # (partition, Outcome): rows by destination
+    stateful = op.input("streams", flow, parts.streams)  # (lane, Outcome): of the streams with a memory
+    outcomes = op.merge("outcomes", stateless, stateful)
+    for delivery in parts.deliveries:
+        op.output(f"to_{delivery.name}", outcomes, DestinationSink(delivery, parts.partitions, log.partitions))
+    return flow
+
+
+class Parts(NamedTuple):
+    """What a dataflow is put together from. All of `deliveries` are offered every outcome of `processing` and `streams`."""
+
+    partitions: list[int]
+    source: LogSource
+    processing: Callable[[tuple[str, LogBatch]], tuple[str, Outcome]]
+    streams: StreamsSource
+    deliveries: list[Delivery]
+    progress: Progress
+
+
+def wire(
+    config: Config,
+    log: Log,
+    stop: Stop,
+    writers: Mapping[str, Writer],
+    *,
+    process: int = 0,
+    processes: int = 1,
+    version: str | None = None,
+) -> Parts:
+    """The parts of process `process` of `processes`; dead letters name the configuration by `version` (default: its own)."""
     partitions = [p for p in range(log.partitions) if p % processes == process]
+    version = version or config_version(config)
     progress = Progress()
     prepare_stores(config, log, NAME)
     own = owned(lanes_of(config, log), process, min(processes, log.partitions))
     names = {stream.id: name for name, stream in config.streams.items()}
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
-    processing = _Processing(config, log.place, names, read_elsewhere(config, log))
-    follow_lag(log, partitions, progress)
-    streams = StreamsSource(lambda: [open_lane(config, name, log, NAME) for name in own], progress, stop, len(own))
-
-    flow = Dataflow(NAME)
-    batches = op.input("log", flow, source)  # (partition, LogBatch): Arrow tables, a row an event
-    stateless = op.map("pipelines", batches, processing)  # (partition, Outcome): rows by destination
-    stateful = op.input("streams", flow, streams)  # (lane, Outcome): of the streams with a memory
-    outcomes = op.merge("outcomes", stateless, stateful)
-    for name, writer in open_writers(config, log).items():
-        delivery = Delivery(name, writer, carries=name != dead_letters.NAME)
+    processing = _Processing(config, log.place, names, read_elsewhere(config, log), version)
+    streams = StreamsSource(
+        lambda: [open_lane(config, name, log, NAME, version) for name in own], progress, stop, len(own)
+    )
+    deliveries = [Delivery(name, writer, carries=name != dead_letters.NAME) for name, writer in writers.items()]
+    for delivery in deliveries:
         progress.register(delivery)
-        op.output(f"to_{name}", outcomes, DestinationSink(delivery, partitions, log.partitions))
-    return flow
+    return Parts(partitions, source, processing, streams, deliveries, progress)
 
 
 class _Processing:
@@ -78,11 +109,12 @@ class _Processing:
         place: dead_letters.Place,
         names: Mapping[str, str],
         elsewhere: Mapping[str, Mapping[int, int] | None],
+        version: str,
     ) -> None:
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-        self._letters = letters_of(config, place)
+        self._letters = letters_of(config, place, version)
         self._elsewhere = elsewhere
         self._newcomers = Newcomers(config)
         self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
@@ -135,11 +167,12 @@ class _Processing:
 
     def _processors(self) -> Callable[[str], StreamProcessor]:
         engine = open_pipeline_engine()
+        queries = Queries(engine)
         processors: dict[str, StreamProcessor] = {}
 
         def processor_of(name: str) -> StreamProcessor:
             if name not in processors:
-                processors[name] = StreamProcessor(name, self._config.streams[name], self._default, engine)
+                processors[name] = StreamProcessor(name, self._config.streams[name], self._default, engine, queries)
             return processors[name]
 
         return processor_of

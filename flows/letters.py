@@ -75,10 +75,10 @@ class Letters:
         return Rows(dead_letters.NAME, dead_letters.placed(numbered, self._place))
 
 
-def letters_of(config: Config, place: dead_letters.Place) -> Letters:
-    """The dead letters of a configuration's pipelines; `place` is the log's."""
+def letters_of(config: Config, place: dead_letters.Place, version: str | None = None) -> Letters:
+    """The dead letters of a configuration's pipelines; `place` is the log's, `version` names the configuration."""
     masked = [name for name, stream in config.streams.items() if any(isinstance(step, Mask) for step in stream.steps)]
-    return Letters(place, config_version(config), masked)
+    return Letters(place, version or config_version(config), masked)
 
 
 def set_aside(engine: duckdb.DuckDBPyConnection, events: str, columns: Columns, step: str, error: str) -> pa.Table:

@@ -20,6 +20,7 @@ from headrace.commands import (
     init,
     lake,
     preview,
+    replay,
     schema,
     send,
     serving,
@@ -49,6 +50,7 @@ app.command("test")(testing.run_tests)
 app.command("explain")(explain.explain)
 app.command("preview")(preview.preview)
 app.command("tail")(tail.tail)
+app.command("replay")(replay.replay)
 app.command("stats")(stats.stats)
 app.command("schema")(schema.schema)
 app.add_typer(token.app, name="token")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
 from connectors.errors import HeadraceError, Transient
@@ -60,6 +60,11 @@ def records_at(log: Log, partition: int, offsets: Sequence[int], end: int) -> di
             continue
         wanted = wanted[len(run) :]
     return found
+
+
+def oldest_received(log: Log, first: Mapping[int, int]) -> list[int]:
+    """When (in microseconds) the record at each of the offsets `first`, by partition, was received."""
+    return [record.received_at for p, at in first.items() for _, record in between(log, p, at, at + 1)]
 
 
 def _first(log: Log, partition: int, end: int) -> int:

@@ -53,6 +53,10 @@ def placed(letters: pa.Table, place: Place) -> pa.Table:
     return letters
 
 
+Fresh = Callable[[pa.Table], pa.Table]
+"""Which of some dead letters (`SCHEMA`, and `_offset`) are to be kept: those that are not there yet."""
+
+
 def of_lines(
     lines: pa.Table,
     *,

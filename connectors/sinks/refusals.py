@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from connectors.sinks.dead_letters import NAME, SCHEMA, Place, placed
+from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh, Place, placed
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.documents import EVENT_ID, payload_query
 from connectors.sinks.lane import Refused
@@ -23,21 +23,29 @@ class Refusals:
     """Keeps what `destination` refuses (implements `Undeliverable`). Called by one thread at a time."""
 
     def __init__(
-        self, settings: DeltaDestination, log_identity: str, place: Place, config_version: str, destination: str
+        self,
+        settings: DeltaDestination,
+        log_identity: str,
+        place: Place,
+        config_version: str,
+        destination: str,
+        fresh: Fresh = lambda letters: letters,
     ) -> None:
-        """`settings` are those of the table of dead letters."""
+        """`settings` are those of the table of dead letters; `fresh` says which letters it is to have."""
         self._settings = settings
         self._identity = log_identity
         self._place = place
         self._same = {"version": config_version, "destination": destination}
         self._destination = destination
+        self._fresh = fresh
         self._writers: dict[str, TableWriter] = {}
         self._engine = duckdb.connect(config={"threads": 1})
         self._engine.execute("SET TimeZone = 'UTC'")
 
     def keep(self, partition: int, stream: str, refused: Sequence[Refused], next_offset: int) -> None:
         """See `Undeliverable.keep`."""
-        letters = pa.concat_tables([self._letters(partition, stream, one) for one in refused]).sort_by("_offset")
+        letters = self._fresh(pa.concat_tables([self._letters(partition, stream, one) for one in refused]))
+        letters = letters.sort_by("_offset")
         # A commit that failed may have happened: only a writer of its own finds out from the table.
         writer = self._writers.pop(stream, None) or TableWriter(
             self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=f"/{self._destination}/{stream}"

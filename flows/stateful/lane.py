@@ -8,7 +8,7 @@ destination has lost its claim to stays in the outbox.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import pyarrow as pa
 import structlog
@@ -51,7 +51,7 @@ class Lane:
         self._pause_until = 0.0
         self._tick_at = 0.0
         self._save_at = time.monotonic() + _SAVE
-        self._held: Iterator[tuple[int, Round]] = iter(())
+        self._held: Generator[tuple[int, Round], None, None] | None = None
         self._tickets: dict[str, int] = {}
         self._saved: dict[int, int] = {}
         self._floors = store.floors
@@ -91,7 +91,7 @@ class Lane:
         Without `reading` the log is left alone. Raises Transient while the log cannot be read; sqlite3.Error and OSError
         where the round cannot be written.
         """
-        stored = next(self._held, None)
+        stored = None if self._held is None else next(self._held, None)
         if stored is not None:
             return self._handed(*stored)
         if time.monotonic() < self._pause_until:
@@ -169,6 +169,8 @@ class Lane:
             self._floors = dict(floors)
 
     def close(self) -> None:
+        if self._held is not None:
+            self._held.close()
         self._reader.close()
         self._store.close()
 

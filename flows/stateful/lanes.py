@@ -82,15 +82,18 @@ def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]
     return found
 
 
-def open_lane(config: Config, name: str, log: Log, group: str) -> Lane:
-    """The lane of the stream called `name`. Raises HeadraceError where its store cannot be read."""
+def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> Lane:
+    """The lane of the stream called `name`; dead letters name the configuration by `version`.
+
+    Raises HeadraceError where its store cannot be read.
+    """
     stream = config.streams[name]
     store = Store(store_file(config.data, log.identity, name))
     window = round(stream.dedupe_window.total_seconds() * 1e6)
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    return Lane(name, store, reader, pipeline, letters_of(config, log.place))
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

@@ -11,14 +11,15 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import structlog
 
 from connectors.errors import Unavailable
 from connectors.log import Position
 from connectors.log.embedded import reader as reading
+from connectors.log.embedded import times
 from connectors.log.embedded.commits import GroupCommit
 from connectors.log.embedded.retention import delete_chunk
 from connectors.log.embedded.store import (
@@ -46,6 +47,8 @@ _ROOM = 8_388_608  # bytes: with less left on the disk, a request of the full si
 _CHECK_SECONDS = 1.0  # a commit this recent is proof enough that the log can be written
 _RETENTION_SECONDS = 60.0
 _WARNING_SECONDS = 600.0
+
+Found = TypeVar("Found")
 
 _INSERT = (
     "INSERT INTO records (position, received_at, count, first_index, stream, request_id, replay, value)"
@@ -120,12 +123,13 @@ class EmbeddedLog:
         return reading.EmbeddedReader(self._settings.path, self._settings.partitions, partitions, start, group)
 
     def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
-        connection = open_store(self._settings.path, self._settings.partitions, durable=False)
-        try:
-            with failures_named(self._settings.path):
-                return reading.keyed_requests(connection, partition, since=since, before_offset=before_offset)
-        finally:
-            connection.close()
+        return self._looked(lambda db: reading.keyed_requests(db, partition, since=since, before_offset=before_offset))
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        return self._looked(times.bounds)
+
+    def offsets_at(self, instant: int) -> dict[int, int]:
+        return self._looked(lambda connection: times.offsets_at(connection, instant))
 
     def retain(self, *, now: int | None = None) -> int:
         """Deletes what is past the limits and read by every pipeline; how many records. Appends do it by themselves."""
@@ -153,10 +157,13 @@ class EmbeddedLog:
             self._connection = None
 
     def _ask(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self._looked(lambda connection: connection.execute(query, parameters).fetchall())
+
+    def _looked(self, look: Callable[[sqlite3.Connection], Found]) -> Found:
         connection = open_store(self._settings.path, self._settings.partitions, durable=False)
         try:
             with failures_named(self._settings.path):
-                return connection.execute(query, parameters).fetchall()
+                return look(connection)
         finally:
             connection.close()
 

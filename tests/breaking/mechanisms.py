@@ -134,7 +134,7 @@ MECHANISMS: dict[str, Mechanism] = {
                 "        self._next, self._first = {}, {}\n",
             ),
         ),
-        "tests/sinks/test_delivery.py::test_a_table_is_asked_again_after_a_reset_and_nothing_is_doubled",
+        "tests/sinks/test_delivery.py::test_a_commit_whose_answer_was_lost_is_found_after_a_reset_and_the_same_writer_goes_on",
     ),
     "fence": Mechanism(
         "2",

@@ -26,11 +26,12 @@ from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_READ
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
-from flows.destinations import open_writers, topic_of
+from flows.destinations import open_writers
 from flows.letters import Aside, letters_of
 from flows.lookups import watch
 from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
+from flows.queries import Queries
 from flows.redirected import asides_of, in_offset_order, redirected
 from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
 from flows.stateful.source import StreamsSource
@@ -89,12 +90,9 @@ def wire(
     names = {stream.id: name for name, stream in config.streams.items()}
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
-    processing = _Processing(config, names, read_elsewhere(config, log), version)
+    processing = _Processing(config, log.place, names, read_elsewhere(config, log), version)
     streams = StreamsSource(
-        lambda: [open_lane(config, name, log, NAME, topic_of(config), version) for name in own],
-        progress,
-        stop,
-        len(own),
+        lambda: [open_lane(config, name, log, NAME, version) for name in own], progress, stop, len(own)
     )
     deliveries = [Delivery(name, writer, carries=name != dead_letters.NAME) for name, writer in writers.items()]
     for delivery in deliveries:
@@ -108,6 +106,7 @@ class _Processing:
     def __init__(
         self,
         config: Config,
+        place: dead_letters.Place,
         names: Mapping[str, str],
         elsewhere: Mapping[str, Mapping[int, int] | None],
         version: str,
@@ -115,7 +114,7 @@ class _Processing:
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-        self._letters = letters_of(config, topic_of(config), version)
+        self._letters = letters_of(config, place, version)
         self._elsewhere = elsewhere
         self._newcomers = Newcomers(config)
         self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
@@ -168,11 +167,12 @@ class _Processing:
 
     def _processors(self) -> Callable[[str], StreamProcessor]:
         engine = open_pipeline_engine()
+        queries = Queries(engine)
         processors: dict[str, StreamProcessor] = {}
 
         def processor_of(name: str) -> StreamProcessor:
             if name not in processors:
-                processors[name] = StreamProcessor(name, self._config.streams[name], self._default, engine)
+                processors[name] = StreamProcessor(name, self._config.streams[name], self._default, engine, queries)
             return processors[name]
 
         return processor_of

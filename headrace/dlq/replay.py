@@ -7,7 +7,7 @@ a record that reaches the log twice all the same is a repeat to the dataflow, as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from connectors.record import Record
     from flows.config import Config
 
-PIECE = 1_000
-"""Letters sent between two commits to their table."""
+PIECE_ROWS, PIECE_BYTES = 20_000, 33_554_432
+"""Letters sent between two commits to their table: each commit looks through the whole table."""
+
+_READ = 1_000
 
 _THREADS = 32  # appends under way: the log makes one commit of many
-_PARTITIONS = 1 << 32  # numbers from here on are no partitions of the log, but streams with a memory
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -71,14 +72,13 @@ def replay(
     Raises HeadraceError where the log or the table cannot be written; the same command, once more, goes on from there.
     """
     done = Replayed()
-    for letters in chosen(table, choice, PIECE):
-        rows = letters.to_pylist()
-        kept = _kept(rows, config, log)
+    for rows in _pieces(chosen(table, choice, _READ)):
+        kept = _kept(rows, log)
         records: dict[str, Record] = {}
         keys: dict[str, list[Any]] = {}
         for row in rows:
             try:
-                record = record_of(row, kept.get((row["partition"], row["offset"])), config)
+                record = record_of(row, kept.get((row["topic"], row["partition"], row["offset"])), config)
             except CannotReplay as exc:
                 left = Left(row["event_id"], row["stream"], row["stage"], row["destination"], str(exc))
                 done.not_replayed.append(left)
@@ -94,19 +94,33 @@ def replay(
     return done
 
 
-def _kept(rows: Sequence[Mapping[str, Any]], config: Config, log: Log) -> dict[tuple[int, int], Record]:
-    """What the log still has at the letters' places."""
-    from flows.destinations import topic_of
+def _pieces(letters: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
+    """The letters, as many together as are sent between two commits."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for table in letters:
+        if rows and (len(rows) + table.num_rows > PIECE_ROWS or size + table.nbytes > PIECE_BYTES):
+            yield rows
+            rows, size = [], 0
+        rows += table.to_pylist()
+        size += table.nbytes
+    if rows:
+        yield rows
 
+
+def _kept(rows: Sequence[Mapping[str, Any]], log: Log) -> dict[tuple[str, int, int], Record]:
+    """What the log still has at the letters' topics, partitions and offsets."""
+    numbers = {log.place(number): number for number in range(log.partitions)}
     wanted: dict[int, set[int]] = {}
     for row in rows:
-        if row["partition"] is not None and row["topic"] == topic_of(config) and row["partition"] < _PARTITIONS:
-            wanted.setdefault(row["partition"], set()).add(row["offset"])
+        number = numbers.get((row["topic"], row["partition"]))
+        if number is not None:
+            wanted.setdefault(number, set()).add(row["offset"])
     if not wanted:
         return {}
     until = ends(log)
     return {
-        (partition, offset): record
+        (*log.place(partition), offset): record
         for partition, offsets in wanted.items()
         if partition in until
         for offset, record in records_at(log, partition, sorted(offsets), until[partition]).items()

@@ -82,7 +82,7 @@ def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]
     return found
 
 
-def open_lane(config: Config, name: str, log: Log, group: str, topic: str, version: str) -> Lane:
+def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> Lane:
     """The lane of the stream called `name`; dead letters name the configuration by `version`.
 
     Raises HeadraceError where its store cannot be read.
@@ -93,7 +93,7 @@ def open_lane(config: Config, name: str, log: Log, group: str, topic: str, versi
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    return Lane(name, store, reader, pipeline, letters_of(config, topic, version))
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

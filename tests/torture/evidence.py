@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +71,7 @@ def table(config: Config, stream: str, columns: str) -> list[Row]:
     return list(found.to_pylist())
 
 
-def written(config: Config, stream: str) -> Iterator[str]:
+def written(config: Config, stream: str, places: Mapping[str, Place]) -> Iterator[str]:
     """The event ids of a stream's table in the order in which they were committed; what compaction wrote anew left out."""
     settings = config.destinations["lake"]
     try:
@@ -81,11 +81,13 @@ def written(config: Config, stream: str) -> Iterator[str]:
     files = _Files(settings, stream)
     for version in range(delta.version() + 1):
         actions = [json.loads(line) for line in files.read(f"_delta_log/{version:020d}.json").splitlines()]
+        ids: list[str] = []
         for action in actions:
             added = action.get("add")
             if added is not None and added["dataChange"]:
                 content = pq.read_table(pa.BufferReader(files.read(added["path"])), columns=["event_id"])
-                yield from content.column("event_id").to_pylist()
+                ids += content.column("event_id").to_pylist()
+        yield from sorted(ids, key=lambda event_id: places.get(event_id, (0, 0, 0)))  # one commit has no order within
 
 
 class _Files:

@@ -140,7 +140,7 @@ def _judge(parts: Parts, ledger: Ledger, found: Findings) -> int:
         if stream == "windowed":
             late = judge.windows(rows, found)
         else:
-            judge.in_order(stream, "lake", evidence.written(config, stream), logged.places, found)
+            judge.in_order(stream, "lake", evidence.written(config, stream, logged.places), logged.places, found)
         if stream == "masked":
             judge.hidden("lake", (json.dumps(row, default=str) for row in rows), found)
         if isinstance(node, OpenSearch):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import bytewax.operators as op
@@ -23,6 +24,7 @@ from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
 from connectors.telemetry import DEAD_LETTERS, EVENTS_READ
+from flows import bounds
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.destinations import open_writers, topic_of
 from flows.lookups import watch
@@ -52,7 +54,7 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     names = {stream.id: name for name, stream in config.streams.items()}
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
-    processing = _Processing(config, names, read_elsewhere(config, log))
+    processing = _Processing(config, names, read_elsewhere(config, log), bounds.journals(config.data, log.identity))
     follow_lag(log, partitions, progress)
     streams = StreamsSource(
         lambda: [open_lane(config, name, log, NAME, topic_of(config)) for name in own], progress, stop, len(own)
@@ -74,13 +76,19 @@ class _Processing:
     """Runs each stream's part of a batch through its pipeline. Each worker thread has its own engine."""
 
     def __init__(
-        self, config: Config, names: Mapping[str, str], elsewhere: Mapping[str, Mapping[int, int] | None]
+        self,
+        config: Config,
+        names: Mapping[str, str],
+        elsewhere: Mapping[str, Mapping[int, int] | None],
+        journals: Path,
     ) -> None:
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
         self._version = config_version(config)
         self._elsewhere = elsewhere
+        self._journals = journals
+        self._bounded_by_partition: dict[int, bounds.Bounded] = {}
         self._newcomers = Newcomers(config)
         self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
         self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
@@ -107,7 +115,9 @@ class _Processing:
                     EVENTS_READ.labels("unknown").inc(part.table.num_rows)
                     DEAD_LETTERS.labels("unknown", "stream").inc(part.table.num_rows)
                 continue
-            for destination, table in processor_of(name).process(part, only=batch.only).items():
+            process = partial(processor_of(name).process, only=batch.only)
+            done, refused = self._bounded(batch.partition).run(part, process, again=batch.only is not None)
+            for destination, table in (item for taken in done for item in taken.items()):
                 if destination == dead_letters.NAME:
                     reason = "not an event: the record was not written by a gateway"
                     letters = self._letters(name, table, batch.partition, stage="parse", error=reason)
@@ -116,8 +126,19 @@ class _Processing:
                     rows.setdefault(dead_letters.NAME, []).append(self._set_aside(name, table, batch.partition))
                 else:
                     rows.setdefault(destination, []).append(Rows(name, table))
+            for reason, lines in refused:
+                letters = self._letters(name, lines, batch.partition, stage=bounds.STAGE, error=reason)
+                rows.setdefault(dead_letters.NAME, []).append(letters)
+                if batch.only is None:
+                    bounds.count(name, lines.num_rows)
         after = (batch.flush, batch.start, batch.only, batch.ticket, batch.size)
         return key, Outcome(batch.partition, batch.next_offset, rows, *after)
+
+    def _bounded(self, partition: int) -> bounds.Bounded:
+        if partition not in self._bounded_by_partition:
+            journal = bounds.Journal(self._journals / f"{partition}.json")
+            self._bounded_by_partition[partition] = bounds.Bounded(journal)
+        return self._bounded_by_partition[partition]
 
     def _own(self, part: StreamLines, partition: int) -> StreamLines:
         """Without what the stream's lane reads: all of it, or what lies below a handover."""

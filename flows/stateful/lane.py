@@ -20,6 +20,7 @@ from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Rows
 from connectors.source import Floors, beginning, resumed
+from flows.bounds import STAGE, Bounded, count
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.stateful.store import Round, Store
 
@@ -38,29 +39,30 @@ class Letters:
     """Makes dead letters of what a pipeline of one stream set aside. `payload`: whether a line as it came may be shown."""
 
     def __init__(self, stream: str, topic: str, config_version: str, *, payload: bool) -> None:
-        self._stream = stream
+        self.stream = stream
         self._topic = topic
         self._version = config_version
         self._payload = payload
 
     def of(self, came: Came) -> list[Rows]:
         """One group a stage, each letter with the partition and the offset that its event came from."""
+        unread = [("parse", "not an event: the record was not written by a gateway", one) for one in came.unreadable]
         tables = [
             dead_letters.of_lines(
                 lines,
-                stage="parse",
-                error="not an event: the record was not written by a gateway",
-                stream=self._stream,
+                stage=stage,
+                error=error,
+                stream=self.stream,
                 topic=self._topic,
                 partition=0,
                 config_version=self._version,
                 payload=self._payload,
             )
-            for lines in came.unreadable
+            for stage, error, lines in [*unread, *((STAGE, reason, lines) for reason, lines in came.refused)]
         ]
         tables += [
             dead_letters.of_events(
-                events, stage=stage, stream=self._stream, topic=self._topic, partition=0, config_version=self._version
+                events, stage=stage, stream=self.stream, topic=self._topic, partition=0, config_version=self._version
             )
             for stage, events in came.letters
         ]
@@ -77,7 +79,10 @@ def _placed(letters: pa.Table) -> pa.Table:
 class Lane:
     """Runs the stream whose `store` this is. Belongs to one thread. `open` it first; then `next` until stopped."""
 
-    def __init__(self, store: Store, reader: MergedReader, pipeline: StatefulPipeline, letters: Letters) -> None:
+    def __init__(
+        self, store: Store, reader: MergedReader, pipeline: StatefulPipeline, letters: Letters, bounded: Bounded
+    ) -> None:
+        self._bounded = bounded
         self._store = store
         self._reader = reader
         self._pipeline = pipeline
@@ -157,7 +162,12 @@ class Lane:
     def _take(self, streams: Sequence[StreamLines]) -> Came:
         came = Came()
         for lines in streams:
-            came = came.joined(self._pipeline.take(lines))
+            done, refused = self._bounded.run(lines, self._pipeline.take)
+            for part in done:
+                came = came.joined(part)
+            came.refused.extend(refused)
+            for _, table in refused:
+                count(self._letters.stream, table.num_rows)
         return came
 
     def _commit(self, positions: Mapping[int, int], came: Came, gone: Sequence[str] = ()) -> tuple[int, Round]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from connectors.log import Log
 from connectors.merging import MergedReader
+from flows.bounds import Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, Stream, config_version
 from flows.processor import open_pipeline_engine
 from flows.stateful.lane import Lane, Letters
@@ -90,7 +91,9 @@ def open_lane(config: Config, name: str, log: Log, group: str, topic: str) -> La
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
     masked = any(isinstance(step, Mask) for step in stream.steps)
-    return Lane(store, reader, pipeline, Letters(name, topic, config_version(config), payload=not masked))
+    letters = Letters(name, topic, config_version(config), payload=not masked)
+    journal = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
+    return Lane(store, reader, pipeline, letters, Bounded(journal))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

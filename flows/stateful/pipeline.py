@@ -39,20 +39,25 @@ _SETTLED = timedelta(seconds=10)
 class Came(msgspec.Struct):
     """What came out: `rows` by destination; events set aside by stage (`flows.letters`); `unreadable` lines.
 
+    `refused` are lines that the pipeline never got, with the reason (`flows.bounds`).
+
     The `_offset` of all of them is a `connectors.merging.place`; rollups have none.
     """
 
     rows: dict[str, list[Rows]] = msgspec.field(default_factory=dict)
     letters: list[tuple[str, pa.Table]] = msgspec.field(default_factory=list)
     unreadable: list[pa.Table] = msgspec.field(default_factory=list)
+    refused: list[tuple[str, pa.Table]] = msgspec.field(default_factory=list)
 
     def joined(self, later: Came) -> Came:
         """This, and what came after it."""
         rows = {name: [*self.rows.get(name, []), *later.rows.get(name, [])] for name in {**self.rows, **later.rows}}
-        return Came(rows, self.letters + later.letters, self.unreadable + later.unreadable)
+        return Came(
+            rows, self.letters + later.letters, self.unreadable + later.unreadable, self.refused + later.refused
+        )
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.letters or self.unreadable)
+        return bool(self.rows or self.letters or self.unreadable or self.refused)
 
 
 class StatefulPipeline:

@@ -21,6 +21,9 @@ up: setup ## the same as demo, and stay: the gateway goes on taking events
 test: setup ## run the tests (real Kafka and S3 servers are started; T=path/to/test narrows)
 	@$(BIN)/python -m pytest -n 2 $(T)
 
+torture: setup ## prove the promises: everything runs, is killed, cut off, filled up, and checked (MINUTES=10, SEED=)
+	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
 lint: setup ## style, format and the directions of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -51,4 +54,4 @@ ci: ## everything a change must pass, in a clean clone as here
 clean: ## remove what can be made again (.venv and caches; your data stays)
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist
 
-.PHONY: help setup demo up test lint format types bench docs lock ci clean
+.PHONY: help setup demo up test torture lint format types bench docs lock ci clean

@@ -26,11 +26,15 @@ LINES = pa.schema(
 
 
 class StreamLines(msgspec.Struct, frozen=True, gc=False):
-    """One stream's part of a batch: its events in log order (`LINES`), and the same lines as one NDJSON text."""
+    """One stream's part of a batch: its events in log order (`LINES`), and the same lines as one NDJSON text.
+
+    With `to` they are sent again, and for that destination alone.
+    """
 
     stream: str
     table: pa.Table
     ndjson: bytes
+    to: str | None = None
 
 
 class LogBatch(msgspec.Struct, frozen=True, gc=False):
@@ -52,17 +56,18 @@ class LogBatch(msgspec.Struct, frozen=True, gc=False):
 
 def batch_of(block: Block, *, start: int | None = None, only: str | None = None, ticket: int = 0) -> LogBatch:
     """The block's events by stream, each stream's in log order."""
-    by_stream: dict[str, tuple[list[int], list[Record]]] = {}
+    by_stream: dict[tuple[str, str | None], tuple[list[int], list[Record]]] = {}
     for offset, record in zip(block.offsets, block.records, strict=True):
-        offsets, records = by_stream.setdefault(record.stream, ([], []))
+        to = None if record.replay is None else record.replay.to
+        offsets, records = by_stream.setdefault((record.stream, to), ([], []))
         offsets.append(offset)
-        records.append(record)
-    streams = tuple(_lines(stream, *part) for stream, part in by_stream.items())
+        records.append(record if record.replay is None else record.as_sent)
+    streams = tuple(_lines(*to, *part) for to, part in by_stream.items())
     size = sum(len(record.value) for record in block.records)
     return LogBatch(block.partition, block.next_offset, streams, False, start, only, ticket, size)
 
 
-def _lines(stream: str, offsets: list[int], records: list[Record]) -> StreamLines:
+def _lines(stream: str, to: str | None, offsets: list[int], records: list[Record]) -> StreamLines:
     values = pa.array([record.value for record in records], pa.large_binary())
     split = pc.split_pattern(values, b"\n")
     line = pc.list_flatten(split)
@@ -82,7 +87,7 @@ def _lines(stream: str, offsets: list[int], records: list[Record]) -> StreamLine
         ],
         schema=LINES,
     )
-    return StreamLines(stream, table, b"\n".join(record.value for record in records))
+    return StreamLines(stream, table, b"\n".join(record.value for record in records), to)
 
 
 def _text(lines: pa.Array) -> pa.Array:

@@ -9,9 +9,12 @@ request travel in headers, so `kcat -C` prints the events and nothing else:
     count         the number of events, decimal
     content-type  application/x-ndjson
     v             1
-    index         only with `log.packing: event`: which event of its request this record is
+    index         only where the record's first event is not the first of its request: which one it is
+    replay        only of an event that is sent again (`headrace dlq replay`): `Replay`, as JSON
 
-An event's identity is decided here and never again: `event_id = "<request-id>-<index>"`.
+An event's identity is decided here and never again: `event_id = "<request-id>-<index>"`. An event that is sent again is
+a request of its own to the log (an id that the dead letter determines, so that a repeat is known; the time at which it
+was appended); the pipeline sees the request and the time that it first came with (`Record.as_sent`).
 """
 
 from __future__ import annotations
@@ -32,6 +35,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+class Replay(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Whose event a record sends again: that of the request `request_id`, which was received at `received_at` (µs).
+
+    `to` is the only destination that it is for: the others have it. None: all that its routes name. `origin` is the
+    partition and the offset of the record that it first came in, where that is known: who reads both has it twice.
+    """
+
+    request_id: str
+    received_at: int
+    to: str | None = None
+    origin: tuple[int, int] | None = None
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One accepted request (or, with `packing: event`, one of its events).
 
@@ -45,11 +61,19 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     count: int
     value: bytes
     first_index: int = 0
+    replay: Replay | None = None
 
     @property
     def keyed(self) -> bool:
-        """Whether the request carried an Idempotency-Key: only such requests are remembered for deduplication."""
+        """Whether the request carried an Idempotency-Key, or is a replay: only such are remembered for deduplication."""
         return is_keyed(self.request_id)
+
+    @property
+    def as_sent(self) -> Record:
+        """The record with the request id and the time of receipt that its events have, however often they are sent."""
+        if self.replay is None:
+            return self
+        return msgspec.structs.replace(self, request_id=self.replay.request_id, received_at=self.replay.received_at)
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The record's headers, as Kafka carries them."""
@@ -63,6 +87,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         ]
         if self.first_index:
             headers.append(("index", b"%d" % self.first_index))
+        if self.replay is not None:
+            headers.append(("replay", encode_replay(self.replay).encode()))
         return headers
 
 
@@ -79,6 +105,7 @@ def record_from_headers(headers: Iterable[tuple[str, bytes]], value: bytes) -> R
             count=int(named["count"]),
             value=value,
             first_index=int(named.get("index", b"0")),
+            replay=decode_replay(named["replay"].decode()) if "replay" in named else None,
         )
     except KeyError as exc:
         raise ValueError(f"a record without its {exc.args[0]!r} header") from None
@@ -86,8 +113,26 @@ def record_from_headers(headers: Iterable[tuple[str, bytes]], value: bytes) -> R
 
 def keyed_request_id(stream: str, key: str) -> str:
     """The request id that an Idempotency-Key stands for within `stream`: UUID version 8 (RFC 9562) over SHA-256."""
-    digest = int.from_bytes(hashlib.sha256(f"{stream}\0{key}".encode()).digest()[:16], "big")
-    return str(UUID(int=digest & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62))
+    return _hashed(f"{stream}\0{key}")
+
+
+def replay_request_id(letter: Iterable[object]) -> str:
+    """The request id under which a dead letter's event is sent again: of the same letter (what tells it from all others)
+    always the same, and of no request with an Idempotency-Key, whose id is made of a stream's."""
+    return _hashed("replay\0" + msgspec.json.encode(list(letter)).decode())
+
+
+def encode_replay(replay: Replay) -> str:
+    """As a record's header, or a column of the log, has it."""
+    return msgspec.json.encode(replay).decode()
+
+
+def decode_replay(text: str) -> Replay:
+    """The inverse of `encode_replay`; ValueError where it is none."""
+    try:
+        return msgspec.json.decode(text, type=Replay)
+    except msgspec.DecodeError as exc:
+        raise ValueError(f"a 'replay' header that is none: {exc}") from None
 
 
 def new_request_id() -> str:
@@ -118,3 +163,8 @@ def parse_instant(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def _hashed(text: str) -> str:
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+    return str(UUID(int=digest & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62))

@@ -55,6 +55,12 @@ class Stop:
         """Whether reading is to end at once, wherever it is."""
         return self._requested.is_set()
 
+    def extend(self, drain_to: Mapping[int, int]) -> None:
+        """After `done`, a drain goes on up to these offsets. For the thread that reads."""
+        self._drain_to = drain_to
+        self._waiting = set(drain_to)
+        self.done.clear()
+
     def expect(self, partition: int) -> None:
         """A partition that must be safe before this process is done."""
         self._waiting.add(partition)

@@ -9,6 +9,7 @@ from connectors.log import KafkaLogSettings, Log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Rejects, Writer
 from connectors.sinks.connection import Endpoint
+from connectors.sinks.dead_letters import Fresh
 from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.elasticsearch.endpoint import ElasticsearchEndpoint
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
@@ -28,16 +29,23 @@ from flows.config import Config, config_version
 from flows.rollups import table_of
 
 
-def open_writers(config: Config, log: Log) -> dict[str, Writer]:
-    """The destinations by name, the dead letters among them."""
+def open_writers(
+    config: Config, log: Log, *, only: str | None = None, fresh: Fresh = lambda letters: letters
+) -> dict[str, Writer]:
+    """The destinations by name, or `only` one of them, and the dead letters.
+
+    `fresh` gives of the dead letters that destinations make those that are to be kept.
+    """
     letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-    rejects = DeadLetters(letters, log.identity, topic_of(config), config_version(config))
+    rejects = DeadLetters(letters, log.identity, topic_of(config), config_version(config), fresh)
     schemas = {stream: settings.schema for stream, settings in config.streams.items()}
     rollups = [table_of(name, rollup) for name, stream in config.streams.items() for rollup in stream.rollups]
     writers: dict[str, Writer] = {}
     for name, destination in config.destinations.items():
+        if only not in (None, name):
+            continue
         if isinstance(destination, Pushed):
-            refusals = Refusals(letters, log.identity, topic_of(config), config_version(config), name)
+            refusals = Refusals(letters, log.identity, topic_of(config), config_version(config), name, fresh)
             writers[name] = PushWriter(open_endpoint(name, destination, config), name, refusals, destination.batching)
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)

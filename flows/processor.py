@@ -16,7 +16,7 @@ import structlog
 from connectors.batch import StreamLines
 from connectors.sinks import dead_letters
 from connectors.sinks.conform import mark_json
-from connectors.telemetry import DEAD_LETTERS, EVENTS_READ
+from connectors.telemetry import EVENTS_READ
 from connectors.timestamps import parse_timestamp
 from flows.columns import Path
 from flows.compile import Plan, compile_pipeline
@@ -86,7 +86,6 @@ class StreamProcessor:
         if unreadable and only in (None, dead_letters.NAME):
             rows[dead_letters.NAME] = lines.table.take(pa.array(unreadable))
         if unreadable and only is None:
-            DEAD_LETTERS.labels(self._name, "parse").inc(len(unreadable))
             _log.error("lines that are no events go to the dead letters", stream=self._name, count=len(unreadable))
         return rows
 
@@ -102,8 +101,6 @@ class StreamProcessor:
         taken = self._fates.routed(mark_json(rows, compiled.json), compiled.plan, only=only)
         if staging.letters is not None and only in (None, dead_letters.NAME):
             taken[SET_ASIDE] = staging.letters
-        if staging.letters is not None and only is None:
-            DEAD_LETTERS.labels(self._name, "parse").inc(staging.letters.num_rows)
         return taken
 
     def _query(self, staging: Staging) -> _Compiled:

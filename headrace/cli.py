@@ -14,11 +14,13 @@ import typer
 from connectors.errors import HeadraceError
 from headrace.commands import (
     check,
+    dlq,
     doctor,
     explain,
     init,
     lake,
     preview,
+    replay,
     schema,
     send,
     serving,
@@ -48,10 +50,12 @@ app.command("test")(testing.run_tests)
 app.command("explain")(explain.explain)
 app.command("preview")(preview.preview)
 app.command("tail")(tail.tail)
+app.command("replay")(replay.replay)
 app.command("stats")(stats.stats)
 app.command("schema")(schema.schema)
 app.add_typer(token.app, name="token")
 app.add_typer(lake.app, name="lake")
+app.add_typer(dlq.app, name="dlq")
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 

@@ -104,6 +104,15 @@ class Log(Protocol):
         Idempotency-Keys from.
         """
 
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """For each partition, the offset of the oldest record that is still there, and the one that the next will get."""
+
+    def offsets_at(self, instant: int) -> dict[int, int]:
+        """For each partition, the offset of the first record received at `instant` (microseconds) or after, or its end.
+
+        Records are taken to be in the order of receipt; by how much they may not be is `connectors.dedupe.CLOCK_SKEW`.
+        """
+
     def close(self) -> None: ...
 
 

@@ -6,6 +6,8 @@ origin are committed before what they were taken out of, so a crash in between w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
 NAME = "dead_letters"
@@ -24,8 +26,17 @@ SCHEMA = pa.schema(
         ("offset", pa.int64()),
         ("index", pa.int64()),
         ("payload", pa.string()),
+        ("received_at", pa.timestamp("us", "UTC")),
     ]
 )
+"""`stage`, `step` and `destination` say where; `topic`, `partition`, `offset` and `index` which event of the log it was."""
+
+ROUTES = "routes"
+"""The stage of an event that was sent again for one destination, which the configuration does not send it to."""
+
+
+Fresh = Callable[[pa.Table], pa.Table]
+"""Which of some dead letters (`SCHEMA`, and `_offset`) are to be kept: those that are not there yet."""
 
 
 def of_lines(
@@ -38,10 +49,12 @@ def of_lines(
     partition: int,
     config_version: str,
     payload: bool,
+    destination: str | None = None,
 ) -> pa.Table:
     """Dead letters of lines (`connectors.batch.LINES`) that no pipeline could take, with `_offset` for the writer.
 
-    Without `payload` only their place in the log is kept: what cannot be parsed cannot be masked.
+    Without `payload` only their place in the log is kept: what cannot be parsed cannot be masked. With `destination`
+    they were on their way to that one alone.
     """
     count = lines.num_rows
     ids = [f"{r}-{i}" for r, i in zip(lines["request_id"].to_pylist(), lines["index"].to_pylist(), strict=True)]
@@ -50,37 +63,46 @@ def of_lines(
         "stream": [stream] * count,
         "stage": [stage] * count,
         "step": [None] * count,
-        "destination": [None] * count,
+        "destination": [destination] * count,
         "error": [error] * count,
         "config_version": [config_version] * count,
         "topic": [topic] * count,
         "partition": [partition] * count,
         "offset": lines["_offset"].to_pylist(),
         "index": lines["index"].to_pylist(),
-        "payload": lines["line"].to_pylist() if payload else [None] * count,
+        "payload": lines["line"] if payload else [None] * count,
+        "received_at": lines["received_at"],
     }
     table = pa.table(columns, schema=SCHEMA)
     return table.append_column("_offset", lines["_offset"])
 
 
 def of_events(
-    events: pa.Table, *, stage: str, stream: str, topic: str, partition: int, config_version: str
+    events: pa.Table,
+    *,
+    stage: str,
+    stream: str,
+    topic: str,
+    partition: int,
+    config_version: str,
+    destination: str | None = None,
 ) -> pa.Table:
     """Dead letters of events that a step set aside, with `_offset` for the writer.
 
-    `events` has `event_id`, `step`, `error`, `index`, `payload` and `_offset`.
+    `events` has `event_id`, `step`, `error`, `index`, `payload`, `received_at` and `_offset`. With `destination` they
+    were on their way to that one alone.
     """
     count = events.num_rows
     same = {
         "stream": stream,
         "stage": stage,
-        "destination": None,
+        "destination": destination,
         "config_version": config_version,
         "topic": topic,
         "partition": partition,
     }
     columns = {name: pa.array([value] * count) for name, value in same.items()}
     columns["offset"] = events["_offset"]
-    columns |= {name: events[name] for name in ("event_id", "step", "error", "index", "payload")}
+    columns |= {name: events[name] for name in ("event_id", "step", "error", "index", "payload", "received_at")}
     letters = pa.table({field.name: columns[field.name].cast(field.type) for field in SCHEMA}, schema=SCHEMA)
     return letters.append_column("_offset", events["_offset"])

@@ -16,6 +16,7 @@ from connectors.sinks.base import Rejects
 from connectors.sinks.evolve import plain_schema
 from connectors.sinks.fitted import OFFSET, PARTITION, Fitting, by_schema
 from connectors.sinks.settings import DeltaDestination
+from connectors.views import whole
 
 _CHECKPOINT_INTERVAL = 20
 """Commits between checkpoints; the handle is opened anew after each, which keeps the cost of a commit flat."""
@@ -64,9 +65,10 @@ class TableWriter:
             return
         if not self._staged:
             self.since = time.monotonic()
-        fresh = rows.slice(start).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
+        fresh = whole(rows.slice(start)).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
         self._staged.append(fresh)
-        self._first.setdefault(partition, int(offsets[start]))
+        # Groups of one batch come one after the other: a later one may begin at a lower offset.
+        self._first[partition] = min(int(offsets[start]), self._first.get(partition, int(offsets[start])))
         self._next[partition] = next_offset
         self.rows += fresh.num_rows
         self.bytes += fresh.nbytes

@@ -12,7 +12,7 @@ from connectors.sinks.base import Rejects
 from connectors.sinks.conform import RESCUED, conform_query
 from connectors.sinks.evolve import evolve, for_tables, without_empty_structs
 from connectors.sinks.settle import settle_json
-from connectors.telemetry import DEAD_LETTERS, ROWS_COMMITTED, VALUES_RESCUED
+from connectors.telemetry import ROWS_COMMITTED, VALUES_RESCUED
 
 OFFSET = "_offset"
 PARTITION = "_partition"
@@ -84,7 +84,6 @@ class Fitting:
             origin = batch.select([PARTITION, OFFSET]).filter(unfit)
             rejected = rows.filter(unfit)
             self._rejects.reject(rejected, origin, self._stream, self._destination, offsets, engine, part=part)
-            DEAD_LETTERS.labels(self._stream, "schema").inc(rejected.num_rows)
         return rows.filter(pc.invert(unfit))
 
 

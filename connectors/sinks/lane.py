@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sinks.connection import Refusal
+from connectors.views import whole
 
 OFFSET = "_offset"
 
@@ -114,7 +115,7 @@ class Lane:
                 self._waiting.appendleft((table.slice(fits), since))
                 break
         self.since = self._waiting[0][1] if self._waiting else 0.0
-        return pa.concat_tables(taken)
+        return whole(pa.concat_tables(taken))
 
     def _held(self) -> list[pa.Table]:
         sending = [] if self._sending is None else [self._sending]

@@ -25,6 +25,7 @@ from connectors.sinks.base import Rejects
 from connectors.sinks.fitted import OFFSET, PARTITION, Fitting, by_schema
 from connectors.sinks.parquet_schema import AgreedSchema
 from connectors.sinks.store import Store
+from connectors.views import whole
 
 _NEXT = b"headrace.next_offset"
 _WRITE = b"headrace.write"
@@ -58,7 +59,9 @@ class Part:
         start = int(np.searchsorted(offsets, self.committed))
         if start == len(offsets):
             return
-        fresh = rows.slice(start).append_column(PARTITION, pa.array(np.full(len(offsets) - start, self.partition)))
+        fresh = whole(rows.slice(start)).append_column(
+            PARTITION, pa.array(np.full(len(offsets) - start, self.partition))
+        )
         if self.first is None:
             self.first, self.since = int(offsets[start]), now
         self.next = int(offsets[-1]) + 1

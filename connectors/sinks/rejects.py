@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
-from connectors.sinks.dead_letters import NAME, SCHEMA
+from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
+from connectors.telemetry import DEAD_LETTERS
 
 
 class DeadLetters:
@@ -19,11 +20,19 @@ class DeadLetters:
     A destination's rows and its `reset` come from one thread.
     """
 
-    def __init__(self, settings: DeltaDestination, log_identity: str, topic: str, config_version: str) -> None:
+    def __init__(
+        self,
+        settings: DeltaDestination,
+        log_identity: str,
+        topic: str,
+        config_version: str,
+        fresh: Fresh = lambda letters: letters,
+    ) -> None:
         self._settings = settings
         self._identity = log_identity
         self._topic = topic
         self._config_version = config_version
+        self._fresh = fresh
         self._writers: dict[tuple[str, str, str], TableWriter] = {}
         self._lock = threading.Lock()
 
@@ -43,7 +52,7 @@ class DeadLetters:
         `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted once the table they were
         taken out of is committed; `part` names a part of it that is committed on its own. Raises Fenced, Transient.
         """
-        letters = self._letters(rows, origin, stream, destination, engine)
+        letters = self._fresh(self._letters(rows, origin, stream, destination, engine))
         with self._lock:
             writer = self._writers.get((destination, stream, part))
             if writer is None:
@@ -55,7 +64,9 @@ class DeadLetters:
                 of_partition = letters.filter(pa.compute.equal(letters["partition"], partition))
                 writer.stage(partition, of_partition, offsets[partition])
             if writer.rows:
+                count = writer.rows
                 writer.commit(engine)
+                DEAD_LETTERS.labels(stream, "schema").inc(count)
 
     def reset(self, destination: str) -> None:
         """See `Rejects.reset`."""
@@ -74,14 +85,19 @@ class DeadLetters:
         event = ", ".join(
             f"'{name}': {name}" for name in ("timestamp", "source", "event", "metadata") if name in rows.column_names
         )
-        letters = engine.execute(
+        letters = engine.sql(
             f"SELECT event_id, $stream AS stream, 'schema' AS stage, NULL::VARCHAR AS step, $destination AS destination,"
             f" 'does not fit the table''s columns: ' || array_to_string(json_keys(_rescued), ', ') AS error,"
             f' $version AS config_version, $topic AS topic, _partition AS partition, _offset AS "offset",'
             f" string_split(event_id, '-')[-1]::BIGINT AS index,"
             f" json_merge_patch(to_json({{{event}}}), json_object('_rescued', json(_rescued)))::VARCHAR AS payload,"
-            f" _offset FROM rejected ORDER BY _partition, _offset",
-            {"stream": stream, "destination": destination, "version": self._config_version, "topic": self._topic},
+            f" received_at, _offset FROM rejected ORDER BY _partition, _offset",
+            params={
+                "stream": stream,
+                "destination": destination,
+                "version": self._config_version,
+                "topic": self._topic,
+            },
         ).to_arrow_table()
         engine.unregister("rejected")
         return letters

@@ -22,12 +22,11 @@ import pyarrow as pa
 import structlog
 
 from connectors.batch import StreamLines
-from connectors.telemetry import DEAD_LETTERS, EVENTS_READ
 from flows.bounds.journal import Journal
 from flows.bounds.watchdog import Bounds, Watchdog
 from flows.recovery import state_of_log
 
-__all__ = ["EXIT_BOUNDS", "STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "count", "journals"]
+__all__ = ["EXIT_BOUNDS", "STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "journals"]
 
 EXIT_BOUNDS = 3
 """A process ended because a batch went too far: started again, it finds the event at fault."""
@@ -90,12 +89,6 @@ class Bounded:
 def journals(data: Path, log_identity: str) -> Path:
     """Where the journals of a log lie."""
     return state_of_log(data, log_identity) / "bounds"
-
-
-def count(stream: str, refused: int) -> None:
-    """Counts events that are refused, which their pipeline never sees."""
-    EVENTS_READ.labels(stream).inc(refused)
-    DEAD_LETTERS.labels(stream, STAGE).inc(refused)
 
 
 @contextmanager

@@ -102,4 +102,4 @@ def _places(lines: StreamLines) -> list[Place]:
 
 def _part(lines: StreamLines, rows: list[int]) -> StreamLines:
     table = lines.table.take(pa.array(rows, pa.int64()))
-    return StreamLines(lines.stream, table, "\n".join(table.column("line").to_pylist()).encode())
+    return msgspec.structs.replace(lines, table=table, ndjson="\n".join(table.column("line").to_pylist()).encode())

@@ -94,12 +94,20 @@ def _check_types(path: str, stream: Any, report: Report) -> None:
                 report.add(at, f"{other!r}, which it is below, has a type of its own", "keep one of them")
 
 
+def _refuse_star(where: str, step: str, name: str, report: Report) -> None:
+    above = as_written(name).partition('."*"')[0]
+    remedy = f"name what is above it, {above}, or each field" if "." in above else "name each field"
+    report.add(where, f"'*' stands for all names only in a mask, not in a {step}", remedy)
+
+
 def _check_steps(path: str, stream: Stream, report: Report) -> None:
     for index, step in enumerate(_items(stream.steps)):
         at = f"{path}.steps[{index}]"
         if isinstance(step, Drop):
             for place, name in enumerate(_items(step.paths)):
-                if name is not UNSET and (len(parts := _parts(name)) < 2 or parts[0] not in ROOTS):
+                if name is not UNSET and "*" in _parts(name):
+                    _refuse_star(f"{at}.drop[{place}]", "drop", name, report)
+                elif name is not UNSET and (len(parts := _parts(name)) < 2 or parts[0] not in ROOTS):
                     remedy = "name a field below event or metadata"
                     report.add(
                         f"{at}.drop[{place}]",
@@ -114,7 +122,9 @@ def _check_steps(path: str, stream: Stream, report: Report) -> None:
             _check_sample(f"{at}.sample", step, report)
         elif isinstance(step, Set):
             for name in _names(step.assignments):
-                if _parts(name) in {(root,) for root in ROOTS}:
+                if "*" in _parts(name):
+                    _refuse_star(f"{at}.set.{name}", "set", name, report)
+                elif _parts(name) in {(root,) for root in ROOTS}:
                     remedy = f"set a field below it: {name}.…"
                     report.add(f"{at}.set.{name}", f"{name!r} cannot be set as a whole", remedy)
 

@@ -33,23 +33,32 @@ _MAX_LAMBDAS = 2
 _CLOCK = re.compile(r"(current|local)_?(date|time|timestamp)$|now$|today$")
 
 
-def check(text: str) -> list[ExpressionProblem]:
-    """Every problem of the expression, in the order written; none means that it compiles for some events at least."""
+def check(text: str, *, roots: frozenset[str] = ROOTS) -> list[ExpressionProblem]:
+    """Every problem of the expression, in the order written; none means that it compiles for some events at least.
+
+    `roots` are the names that a path can begin with: those of an event, or the columns of something else.
+    """
     try:
         root = parse(text)
     except InvalidExpression as exc:
         return [exc.problem]
-    return check_node(root, text)
+    return check_node(root, text, roots=roots)
 
 
-def check_node(root: Node, text: str, names: frozenset[str] = frozenset()) -> list[ExpressionProblem]:
-    """Every problem of a part of `text`; `names` are known beside the fields of an event."""
+def check_node(
+    root: Node, text: str, names: frozenset[str] = frozenset(), *, roots: frozenset[str] = ROOTS
+) -> list[ExpressionProblem]:
+    """Every problem of a part of `text`; `names` are known beside the `roots`."""
     problems: list[ExpressionProblem] = []
-    _walk(root, text, names, 0, problems)
+    _walk(root, text, (roots, names), 0, problems)
     return sorted(problems, key=lambda problem: problem.offset)
 
 
-def _walk(node: Node, text: str, names: frozenset[str], lambdas: int, problems: list[ExpressionProblem]) -> None:
+_Names = tuple[frozenset[str], frozenset[str]]
+"""Roots of paths, and the names known beside them."""
+
+
+def _walk(node: Node, text: str, names: _Names, lambdas: int, problems: list[ExpressionProblem]) -> None:
     at = offset(node, text)
     kind = node["class"]
     if kind in _REFUSED_CLASSES:
@@ -59,7 +68,7 @@ def _walk(node: Node, text: str, names: frozenset[str], lambdas: int, problems: 
         problems.append(ExpressionProblem(f"{_words(node['type'])} cannot be used in an expression", at))
         return
     if kind == "COLUMN_REF":
-        problems += _root_problem(node["column_names"], names, at)
+        problems += _root_problem(node["column_names"], *names, at)
         return
     if kind == "CAST":
         problems += _type_problem(node["type_expr"], at)
@@ -79,7 +88,7 @@ def _walk(node: Node, text: str, names: frozenset[str], lambdas: int, problems: 
                 except InvalidExpression as exc:
                     problems.append(exc.problem)
                     continue
-                _walk(part["expr"], text, names | own, lambdas + 1, problems)
+                _walk(part["expr"], text, (names[0], names[1] | own), lambdas + 1, problems)
             else:
                 _walk(part, text, names, lambdas, problems)
         return
@@ -87,15 +96,18 @@ def _walk(node: Node, text: str, names: frozenset[str], lambdas: int, problems: 
         _walk(child, text, names, lambdas, problems)
 
 
-def _root_problem(path: list[str], names: frozenset[str], at: int) -> list[ExpressionProblem]:
+def _root_problem(path: list[str], roots: frozenset[str], names: frozenset[str], at: int) -> list[ExpressionProblem]:
     root = path[0].lower()
-    if root in names or root in ROOTS:
+    if root in names or root in roots:
         return []
     if _CLOCK.match(root):
         return [
             ExpressionProblem(f"{root} cannot be used here", at, "use received_at: a replay must give the same rows")
         ]
-    near = difflib.get_close_matches(root, ROOTS, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(root, roots, n=1, cutoff=0.7)
+    if roots is not ROOTS:
+        remedy = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(roots))}"
+        return [ExpressionProblem(f"there is no column {path[0]!r}", at, remedy)]
     meant = ".".join([near[0], *path[1:]] if near else ["event", *path])
     return [ExpressionProblem(f"{'.'.join(path)!r} is no field of an event", at, f"did you mean '{meant}'?")]
 

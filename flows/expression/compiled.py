@@ -7,7 +7,7 @@ import msgspec
 
 from flows.columns import Columns
 from flows.expression.check import check
-from flows.expression.lower import Scope, lower
+from flows.expression.lower import ROOTS, Scope, lower
 from flows.expression.syntax import InvalidExpression, Node, parse
 from flows.expression.values import NULL, Value, as_boolean, derive, run_over_nulls
 
@@ -20,13 +20,15 @@ class Compiled(msgspec.Struct, frozen=True):
     warning: str | None = None
 
 
-def compile_expression(text: str, columns: Columns, *, condition: bool = False) -> Compiled:
-    """The expression over `columns`; as a BOOLEAN where it is a condition.
+def compile_expression(
+    text: str, columns: Columns, *, condition: bool = False, roots: frozenset[str] = ROOTS
+) -> Compiled:
+    """The expression over `columns`; as a BOOLEAN where it is a condition. `roots` as in `flows.expression.check`.
 
     What does not bind for these columns' types is NULL, with a warning. Raises InvalidExpression for what
     `flows.expression.check` refuses.
     """
-    problems = check(text)
+    problems = check(text, roots=roots)
     if problems:
         raise InvalidExpression(problems[0])
     return compile_node(parse(text), text, columns, condition=condition)

@@ -108,19 +108,27 @@ def as_number(value: Value, near: Value | None = None) -> Value:
 
 
 def as_text(value: Value) -> Value:
-    """The value as text: a JSON string without its quotes, a whole DOUBLE without its `.0`."""
+    """The value as text: a JSON string without its quotes, a whole number without its `.0`.
+
+    So a key's text stays what it was when its column becomes one of fractions, or of JSON.
+    """
     if value.kind in ("text", "null"):
         return value
     if value.kind == "json":
-        return derive(f"({value.sql} ->> '$')", value, type="VARCHAR")
-    if value.type in ("DOUBLE", "FLOAT"):
-        whole = f"{value.sql} = trunc({value.sql}) AND abs({value.sql}) < 1e15"
-        text = f"CAST(TRY_CAST({value.sql} AS BIGINT) AS VARCHAR)"
-        sql = f"CASE WHEN {whole} THEN {text} ELSE CAST({value.sql} AS VARCHAR) END"
+        text = f"({value.sql} ->> '$')"
+        fraction = f"json_type({value.sql}) = 'DOUBLE'"
+        sql = f"CASE WHEN {fraction} THEN {_text_of_double(f'TRY_CAST({text} AS DOUBLE)', text)} ELSE {text} END"
         return derive(sql, value, type="VARCHAR")
+    if value.type in ("DOUBLE", "FLOAT"):
+        return derive(_text_of_double(value.sql, f"CAST({value.sql} AS VARCHAR)"), value, type="VARCHAR")
     if value.kind == "other":
         return derive(f"CAST(to_json({value.sql}) AS VARCHAR)", value, type="VARCHAR")
     return derive(f"CAST({value.sql} AS VARCHAR)", value, type="VARCHAR")
+
+
+def _text_of_double(number: str, text: str) -> str:
+    whole = f"{number} = trunc({number}) AND abs({number}) <= 9007199254740992"
+    return f"CASE WHEN {whole} THEN CAST(TRY_CAST({number} AS BIGINT) AS VARCHAR) ELSE {text} END"
 
 
 def as_boolean(value: Value) -> Value:

@@ -8,19 +8,21 @@ destination has lost its claim to stays in the outbox.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import pyarrow as pa
 import structlog
 
 from connectors.batch import StreamLines, batch_of
 from connectors.log import Block
-from connectors.merging import MergedReader, split_places
+from connectors.merging import MergedReader
 from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Rows
 from connectors.source import Floors, beginning, resumed
-from flows.bounds import STAGE, Bounded, count
+from connectors.telemetry import EVENTS_READ
+from flows.bounds import STAGE, Bounded
+from flows.letters import Aside, Letters
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.stateful.store import Round, Store
 
@@ -35,54 +37,21 @@ _TICK = 0.5  # seconds between the looks at the clock while nothing comes
 _SAVE = 5.0  # seconds after which positions are saved though nothing came out
 
 
-class Letters:
-    """Makes dead letters of what a pipeline of one stream set aside. `payload`: whether a line as it came may be shown."""
-
-    def __init__(self, stream: str, topic: str, config_version: str, *, payload: bool) -> None:
-        self.stream = stream
-        self._topic = topic
-        self._version = config_version
-        self._payload = payload
-
-    def of(self, came: Came) -> list[Rows]:
-        """One group a stage, each letter with the partition and the offset that its event came from."""
-        unread = [("parse", "not an event: the record was not written by a gateway", one) for one in came.unreadable]
-        tables = [
-            dead_letters.of_lines(
-                lines,
-                stage=stage,
-                error=error,
-                stream=self.stream,
-                topic=self._topic,
-                partition=0,
-                config_version=self._version,
-                payload=self._payload,
-            )
-            for stage, error, lines in [*unread, *((STAGE, reason, lines) for reason, lines in came.refused)]
-        ]
-        tables += [
-            dead_letters.of_events(
-                events, stage=stage, stream=self.stream, topic=self._topic, partition=0, config_version=self._version
-            )
-            for stage, events in came.letters
-        ]
-        return [Rows(dead_letters.NAME, _placed(table)) for table in tables]
-
-
-def _placed(letters: pa.Table) -> pa.Table:
-    partitions, offsets = split_places(letters.column("_offset"))
-    for name, values in (("partition", partitions), ("offset", offsets)):
-        letters = letters.set_column(letters.column_names.index(name), letters.schema.field(name), values)
-    return letters
-
-
 class Lane:
     """Runs the stream whose `store` this is. Belongs to one thread. `open` it first; then `next` until stopped."""
 
     def __init__(
-        self, store: Store, reader: MergedReader, pipeline: StatefulPipeline, letters: Letters, bounded: Bounded
+        self,
+        stream: str,
+        store: Store,
+        reader: MergedReader,
+        pipeline: StatefulPipeline,
+        letters: Letters,
+        bounded: Bounded,
     ) -> None:
+        """`stream` is its name."""
         self._bounded = bounded
+        self._stream = stream
         self._store = store
         self._reader = reader
         self._pipeline = pipeline
@@ -91,7 +60,7 @@ class Lane:
         self._pause_until = 0.0
         self._tick_at = 0.0
         self._save_at = time.monotonic() + _SAVE
-        self._held: Iterator[tuple[int, Round]] = iter(())
+        self._held: Generator[tuple[int, Round], None, None] | None = None
         self._tickets: dict[str, int] = {}
         self._saved: dict[int, int] = {}
         self._floors = store.floors
@@ -131,7 +100,7 @@ class Lane:
         Without `reading` the log is left alone. Raises Transient while the log cannot be read; sqlite3.Error and OSError
         where the round cannot be written.
         """
-        stored = next(self._held, None)
+        stored = None if self._held is None else next(self._held, None)
         if stored is not None:
             return self._handed(*stored)
         if time.monotonic() < self._pause_until:
@@ -165,15 +134,15 @@ class Lane:
             done, refused = self._bounded.run(lines, self._pipeline.take)
             for part in done:
                 came = came.joined(part)
-            came.refused.extend(refused)
-            for _, table in refused:
-                count(self._letters.stream, table.num_rows)
+            for reason, table in refused:
+                EVENTS_READ.labels(self._stream).inc(table.num_rows)
+                came.letters.append(Aside(STAGE, table, reason, lines.to))
         return came
 
     def _commit(self, positions: Mapping[int, int], came: Came, gone: Sequence[str] = ()) -> tuple[int, Round]:
         number = self._store.round + 1
         rows = {name: list(parts) for name, parts in came.rows.items()}
-        letters = self._letters.of(came)
+        letters = [self._letters.of(self._stream, aside, counted_as=self._stream) for aside in came.letters]
         if letters:
             rows.setdefault(dead_letters.NAME, []).extend(letters)
         numbered = {
@@ -214,6 +183,8 @@ class Lane:
             self._floors = dict(floors)
 
     def close(self) -> None:
+        if self._held is not None:
+            self._held.close()
         self._reader.close()
         self._store.close()
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from connectors.log import Log
 from connectors.merging import MergedReader
 from flows.bounds import Bounded, Journal, journals
-from flows.config import DEFAULT_DESTINATION, Config, Stream, config_version
+from flows.config import DEFAULT_DESTINATION, Config, Stream
+from flows.letters import letters_of
 from flows.processor import open_pipeline_engine
-from flows.stateful.lane import Lane, Letters
+from flows.stateful.lane import Lane
 from flows.stateful.pipeline import StatefulPipeline
 from flows.stateful.store import Store, store_file
-from flows.steps import Mask, has_memory
+from flows.steps import has_memory
 
 
 def remembers(stream: Stream) -> bool:
@@ -82,18 +83,19 @@ def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]
     return found
 
 
-def open_lane(config: Config, name: str, log: Log, group: str, topic: str) -> Lane:
-    """The lane of the stream called `name`. Raises HeadraceError where its store cannot be read."""
+def open_lane(config: Config, name: str, log: Log, group: str, topic: str, version: str) -> Lane:
+    """The lane of the stream called `name`; dead letters name the configuration by `version`.
+
+    Raises HeadraceError where its store cannot be read.
+    """
     stream = config.streams[name]
     store = Store(store_file(config.data, log.identity, name))
     window = round(stream.dedupe_window.total_seconds() * 1e6)
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    masked = any(isinstance(step, Mask) for step in stream.steps)
-    letters = Letters(name, topic, config_version(config), payload=not masked)
-    journal = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
-    return Lane(store, reader, pipeline, letters, Bounded(journal))
+    known = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
+    return Lane(name, store, reader, pipeline, letters_of(config, topic, version), Bounded(known))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

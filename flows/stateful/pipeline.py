@@ -17,12 +17,14 @@ import structlog
 from connectors.batch import StreamLines
 from connectors.sinks.base import Rows
 from connectors.sinks.conform import mark_json
-from connectors.telemetry import DEAD_LETTERS, EVENTS_READ
+from connectors.telemetry import EVENTS_READ
 from flows.columns import OFFSET, dotted
 from flows.config import Stream
 from flows.fates import Fates
 from flows.fitting import Fitting
-from flows.letters import set_aside
+from flows.letters import NO_EVENT, Aside, set_aside
+from flows.processor import StreamProcessor
+from flows.redirected import redirected, without_memory
 from flows.rollups import table_of
 from flows.shape import relation
 from flows.stateful.opening import Opened, open_operators, open_rollups, release
@@ -37,27 +39,21 @@ _SETTLED = timedelta(seconds=10)
 
 
 class Came(msgspec.Struct):
-    """What came out: `rows` by destination; events set aside by stage (`flows.letters`); `unreadable` lines.
-
-    `refused` are lines that the pipeline never got, with the reason (`flows.bounds`).
+    """What came out: `rows` by destination, and what was set aside.
 
     The `_offset` of all of them is a `connectors.merging.place`; rollups have none.
     """
 
     rows: dict[str, list[Rows]] = msgspec.field(default_factory=dict)
-    letters: list[tuple[str, pa.Table]] = msgspec.field(default_factory=list)
-    unreadable: list[pa.Table] = msgspec.field(default_factory=list)
-    refused: list[tuple[str, pa.Table]] = msgspec.field(default_factory=list)
+    letters: list[Aside] = msgspec.field(default_factory=list)
 
     def joined(self, later: Came) -> Came:
         """This, and what came after it."""
         rows = {name: [*self.rows.get(name, []), *later.rows.get(name, [])] for name in {**self.rows, **later.rows}}
-        return Came(
-            rows, self.letters + later.letters, self.unreadable + later.unreadable, self.refused + later.refused
-        )
+        return Came(rows, self.letters + later.letters)
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.letters or self.unreadable or self.refused)
+        return bool(self.rows or self.letters)
 
 
 class StatefulPipeline:
@@ -66,7 +62,10 @@ class StatefulPipeline:
     def __init__(self, name: str, stream: Stream, default: str | None, engine: duckdb.DuckDBPyConnection) -> None:
         """`default` is the destination of events that no route takes; None drops them, counted."""
         self._name = name
+        self._stream = stream
+        self._default = default
         self._engine = engine
+        self._memoryless: StreamProcessor | None = None
         self._fitting = Fitting(stream.types, engine)
         fates = Fates(name, stream, default)
         self._steps = open_operators(stream, engine)
@@ -83,13 +82,14 @@ class StatefulPipeline:
 
     def take(self, lines: StreamLines) -> Came:
         """What is ready once these events, in the order of their receipt, have come."""
+        if lines.to is not None:
+            return self._again(lines)
         came = Came()
         EVENTS_READ.labels(self._name).inc(lines.table.num_rows)
         good, bad = self._fitting.fit(lines)
         if bad:
-            DEAD_LETTERS.labels(self._name, "parse").inc(len(bad))
             _log.error("lines that are no events go to the dead letters", stream=self._name, count=len(bad))
-            came.unreadable.append(lines.table.take(pa.array(bad)))
+            came.letters.append(Aside("parse", lines.table.take(pa.array(bad)), NO_EVENT))
         if good.table.num_rows:
             self._engine.register("batch", good.table)
             try:
@@ -97,6 +97,14 @@ class StatefulPipeline:
             finally:
                 self._engine.unregister("batch")
         return came
+
+    def _again(self, lines: StreamLines) -> Came:
+        """Of events that a destination had refused: they have been through all that remembers."""
+        if self._memoryless is None:
+            stream = without_memory(self._stream)
+            self._memoryless = StreamProcessor(self._name, stream, self._default, self._engine)
+        rows, asides = redirected(lines, self._memoryless)
+        return Came({name: [Rows(self._name, table)] for name, table in rows.items()}, asides)
 
     def tick(self, now: int) -> Came:
         """What is ready at `now` (microseconds), the log being read to its end."""
@@ -152,8 +160,7 @@ class StatefulPipeline:
         """On from the end of segment `place`."""
         flat, letters = passed
         if letters is not None and letters.num_rows:
-            DEAD_LETTERS.labels(self._name, "parse").inc(letters.num_rows)
-            came.letters.append(("parse", letters))
+            came.letters.append(Aside("parse", letters))
         if not flat.table.num_rows:
             return
         if place < len(self._steps):
@@ -164,10 +171,9 @@ class StatefulPipeline:
         for rollup in self._rollups:
             self._emit(rollup.to, rollup.table, rollup.operator.take(flat), came)
             for late, reason in rollup.operator.letters():
-                came.letters.append(("rollup", self._late(late, f"rollups.{rollup.table}", reason)))
+                came.letters.append(Aside("rollup", self._late(late, f"rollups.{rollup.table}", reason)))
 
     def _late(self, events: Flat, step: str, reason: str) -> pa.Table:
-        DEAD_LETTERS.labels(self._name, "rollup").inc(events.table.num_rows)
         with registered(self._engine, events) as sql:
             return set_aside(self._engine, sql, events.columns, step, reason)
 

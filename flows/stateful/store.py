@@ -122,7 +122,7 @@ class Store:
     def pieces(self, step: str) -> dict[str, pa.Table]:
         """The state of a step."""
         rows = self._db.execute("SELECT name, data FROM pieces WHERE step = ?", (step,))
-        return {name: _table(data) for name, data in rows}
+        return {name: table_from(data) for name, data in rows}
 
     def commit(
         self,
@@ -180,7 +180,7 @@ class Store:
                     yield number, held
                     held = {}
                 number = at
-                held.setdefault(name, []).append(Rows(stream, _table(data)))
+                held.setdefault(name, []).append(Rows(stream, table_from(data)))
             if held:
                 yield number, held
 
@@ -217,6 +217,7 @@ def _bytes(table: pa.Table) -> bytes:
     return data
 
 
-def _table(data: bytes) -> pa.Table:
+def table_from(data: bytes) -> pa.Table:
+    """What a piece of state or rows of the outbox hold."""
     with pa.ipc.open_stream(data) as reader:
         return reader.read_all()

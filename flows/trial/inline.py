@@ -14,9 +14,9 @@ from connectors.sinks.delta import EVENTS, ROLLUP
 from connectors.sinks.in_memory import landed
 from flows.bounds import bounded_trial
 from flows.config import DEFAULT_DESTINATION, Config, StreamTest, config_version
+from flows.letters import Letters
 from flows.processor import StreamProcessor, open_pipeline_engine
-from flows.stages import SET_ASIDE
-from flows.stateful.lane import Letters
+from flows.redirected import asides_of
 from flows.stateful.lanes import remembers
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.trial.compare import Failure, compare
@@ -90,12 +90,8 @@ def _at_once(
     """What a pipeline without a memory gives; dead letters as they land."""
     with bounded_trial():
         taken = StreamProcessor(name, config.streams[name], default, engine).process(lines)
-    unreadable, aside = taken.pop(dead_letters.NAME, None), taken.pop(SET_ASIDE, None)
-    came = Came(
-        {destination: [Rows(name, table)] for destination, table in taken.items()},
-        [] if aside is None else [("parse", aside)],
-        [] if unreadable is None else [unreadable],
-    )
+    asides = asides_of(taken)
+    came = Came({destination: [Rows(name, table)] for destination, table in taken.items()}, asides)
     return _with_letters(config, name, came)
 
 
@@ -110,5 +106,5 @@ def _remembered(
 
 
 def _with_letters(config: Config, name: str, came: Came) -> dict[str, list[Rows]]:
-    letters = Letters(name, "", config_version(config), payload=True).of(came)
+    letters = [Letters("", config_version(config)).of(name, aside) for aside in came.letters]
     return came.rows | ({dead_letters.NAME: letters} if letters else {})

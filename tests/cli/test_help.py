@@ -30,8 +30,9 @@ def commands() -> dict[str, typer.core.TyperCommand]:
 
 def test_the_commands_of_the_contract_are_there() -> None:
     single = {"init", "up", "serve", "run", "send", "check", "schema", "doctor", "version"}
-    single |= {"test", "explain", "preview", "tail", "stats"}
+    single |= {"test", "explain", "preview", "tail", "stats", "replay"}
     single |= {"lake compact", "lake vacuum", "lake history", "lake widen"}
+    single |= {"dlq list", "dlq show", "dlq replay", "dlq drop"}
     assert set(commands()) == single | {"token create", "token list", "token revoke"}
 
 

@@ -148,3 +148,19 @@ def test_a_topic_that_kafka_would_not_take_is_named(problems: Problems, topic: s
     )
     assert problem.path == "log.kafka.topic"
     assert "cannot be the name of a Kafka topic" in problem.message
+
+
+def test_a_star_in_a_drop_or_a_set_is_refused_as_it_would_name_nothing(problems: Problems) -> None:
+    found = problems(f"""
+        streams:
+          web:
+            id: {ID}
+            steps:
+              - drop: [event.debug.*]
+              - set: {{event.*: "1"}}
+    """)
+    assert [(problem.path, problem.message) for problem in found] == [
+        ("streams.web.steps[0].drop[0]", "'*' stands for all names only in a mask, not in a drop"),
+        ('streams.web.steps[1].set.event."*"', "'*' stands for all names only in a mask, not in a set"),
+    ]
+    assert "event.debug" in (found[0].suggestion or "")

@@ -144,7 +144,9 @@ def event_ids(config: Config, stream: str = "pay") -> list[str]:
     return [row[0] for row in rows(config, "event_id", stream)]
 
 
-def rows(config: Config, select: str = "*", stream: str = "pay", destination: str = "lake") -> list[tuple[Any, ...]]:
+def rows(
+    config: Config, select: str = "*", stream: str = "pay", destination: str = "lake", where: str = "true"
+) -> list[tuple[Any, ...]]:
     """Rows of a stream's table, read without the writer's library where the table is local."""
     settings = config.destinations[destination]
     table = DeltaTable(settings.table_uri(stream), storage_options=settings.storage_options())
@@ -152,9 +154,12 @@ def rows(config: Config, select: str = "*", stream: str = "pay", destination: st
         if settings.is_local:
             engine.execute("SET TimeZone = 'UTC'")
             query = f"SELECT {select} FROM read_parquet($files, union_by_name = true, hive_partitioning = true)"
+            query += f" WHERE {where}"
             found = engine.sql(query, params={"files": table.file_uris()}).to_arrow_table()
         else:
-            found = pa.table(QueryBuilder().register("t", table).execute(f"SELECT {select} FROM t").read_all())
+            found = pa.table(
+                QueryBuilder().register("t", table).execute(f"SELECT {select} FROM t WHERE {where}").read_all()
+            )
     return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
 
 

@@ -153,3 +153,21 @@ def test_json_compares_with_text_as_its_scalar_text(
     expected = {"=": shown == text, "<>": shown != text, "<": shown < text, ">=": shown >= text}[operator]
     quoted = "'" + text.replace("'", "''") + "'"
     assert value_of(f"event.x {operator} {quoted}", "JSON", json.dumps(x)) == str(expected).lower()
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "text"),
+    [
+        ("BIGINT", "2", "2"),
+        ("DOUBLE", "2.0", "2"),
+        ("JSON", "2.0", "2"),
+        ("JSON", '"2.0"', "2.0"),
+        ("JSON", "2.50", "2.5"),
+        ("BIGINT", "9007199254740991", "9007199254740991"),
+        ("DOUBLE", "9007199254740991", "9007199254740991"),
+    ],
+)
+def test_a_key_keeps_its_text_when_its_column_becomes_another(
+    value_of: Callable[..., Any], kind: str, x: str, text: str
+) -> None:
+    assert value_of("event.x || ''", kind, x) == text

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.errors import Transient
 from flows.compile import compile_pipeline
 from flows.config import load
 from flows.output import rows_query
@@ -85,3 +86,17 @@ def test_json_has_the_columns_after_the_last_step(bench: Bench) -> None:
     assert found["columns"]["event.amount_usd"] == "BIGINT"
     assert "metadata.trace" not in found["columns"]
     assert (found["destinations"], found["events"]) == (["siem", "lake"], 3)
+
+
+def test_a_log_that_cannot_be_reached_leaves_the_query_to_be_explained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise Transient("the log cannot be reached")
+
+    bench.write("steps: [{filter: event.a > 1}]")
+    monkeypatch.setattr("headrace.trying.last_lines", unreachable)
+    result = bench.run("explain", "payments")
+    assert result.exit_code == 0
+    assert "WITH" in result.stdout
+    assert "the log cannot be reached" in result.stderr

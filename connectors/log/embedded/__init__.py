@@ -11,14 +11,15 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import structlog
 
 from connectors.errors import Unavailable
 from connectors.log import Position
 from connectors.log.embedded import reader as reading
+from connectors.log.embedded import times
 from connectors.log.embedded.commits import GroupCommit
 from connectors.log.embedded.retention import delete_chunk
 from connectors.log.embedded.store import (
@@ -35,7 +36,7 @@ from connectors.log.embedded.store import (
 )
 from connectors.log.placement import keyed_partition, packed
 from connectors.log.settings import EmbeddedLogSettings, LogSettings
-from connectors.record import Record, now_microseconds
+from connectors.record import Record, encode_replay, now_microseconds
 
 __all__ = ["EmbeddedLog", "EmbeddedLogSettings"]
 
@@ -47,7 +48,14 @@ _CHECK_SECONDS = 1.0  # a commit this recent is proof enough that the log can be
 _RETENTION_SECONDS = 60.0
 _WARNING_SECONDS = 600.0
 
-_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
+Found = TypeVar("Found")
+
+_INSERT = (
+    "INSERT INTO records (position, received_at, count, first_index, stream, request_id, replay, value)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_Row = tuple[int, int, int, int, str, str, str | None, bytes]
 
 
 class EmbeddedLog:
@@ -115,12 +123,13 @@ class EmbeddedLog:
         return reading.EmbeddedReader(self._settings.path, self._settings.partitions, partitions, start, group)
 
     def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
-        connection = open_store(self._settings.path, self._settings.partitions, durable=False)
-        try:
-            with failures_named(self._settings.path):
-                return reading.keyed_requests(connection, partition, since=since, before_offset=before_offset)
-        finally:
-            connection.close()
+        return self._looked(lambda db: reading.keyed_requests(db, partition, since=since, before_offset=before_offset))
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        return self._looked(times.bounds)
+
+    def offsets_at(self, instant: int) -> dict[int, int]:
+        return self._looked(lambda connection: times.offsets_at(connection, instant))
 
     def retain(self, *, now: int | None = None) -> int:
         """Deletes what is past the limits and read by every pipeline; how many records. Appends do it by themselves."""
@@ -148,10 +157,13 @@ class EmbeddedLog:
             self._connection = None
 
     def _ask(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self._looked(lambda connection: connection.execute(query, parameters).fetchall())
+
+    def _looked(self, look: Callable[[sqlite3.Connection], Found]) -> Found:
         connection = open_store(self._settings.path, self._settings.partitions, durable=False)
         try:
             with failures_named(self._settings.path):
-                return connection.execute(query, parameters).fetchall()
+                return look(connection)
         finally:
             connection.close()
 
@@ -163,7 +175,7 @@ class EmbeddedLog:
                 begin(connection)
                 self._refresh(connection)
                 ends = self._ends.copy()
-                rows: list[tuple[int, int, int, int, str, str, bytes]] = []
+                rows: list[_Row] = []
                 positions = [self._place(records, ends, rows) for records in requests]
                 connection.executemany(_INSERT, rows)
                 if not rows:
@@ -178,9 +190,7 @@ class EmbeddedLog:
             self._retain_in_passing(connection)
         return positions
 
-    def _place(
-        self, records: list[Record], ends: list[int], rows: list[tuple[int, int, int, int, str, str, bytes]]
-    ) -> Position:
+    def _place(self, records: list[Record], ends: list[int], rows: list[_Row]) -> Position:
         """Gives one request's records their offsets, all in one partition, so that they keep their order."""
         if not records:
             return Position(TOPIC, 0, ends[0])
@@ -192,7 +202,7 @@ class EmbeddedLog:
         for index, record in enumerate(records):
             row = row_id(partition, offset + index)
             facts = (row, record.received_at, record.count, record.first_index, record.stream, record.request_id)
-            rows.append((*facts, record.value))
+            rows.append((*facts, None if record.replay is None else encode_replay(record.replay), record.value))
         ends[partition] = offset + len(records)
         return Position(TOPIC, partition, offset)
 

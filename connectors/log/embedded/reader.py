@@ -21,14 +21,14 @@ from connectors.log.embedded.store import (
     roll_back,
     row_id,
 )
-from connectors.record import Record, now_microseconds
+from connectors.record import Record, decode_replay, now_microseconds
 
 _log = structlog.get_logger(__name__)
 
 _COMMIT_PATIENCE = 1.0  # seconds: a commit is best effort, and the dataflow waits for it
 
 _SELECT = (
-    "SELECT position, stream, request_id, received_at, count, value, first_index FROM records"
+    "SELECT position, stream, request_id, received_at, count, value, first_index, replay FROM records"
     " WHERE position >= ? AND position < ? ORDER BY position"
 )
 
@@ -107,9 +107,10 @@ class EmbeddedReader:
         size = 0
         cursor = self._connection.execute(_SELECT, (row_id(partition, position), row_id(partition + 1, 0)))
         try:
-            for row, stream, request_id, received_at, count, value, first_index in cursor:
+            for row, stream, request_id, received_at, count, value, first_index, replay in cursor:
                 offsets.append(offset_of(row))
-                records.append(Record(stream, request_id, received_at, count, value, first_index))
+                again = None if replay is None else decode_replay(replay)
+                records.append(Record(stream, request_id, received_at, count, value, first_index, again))
                 size += len(value)
                 if size >= max_bytes:
                     break

@@ -22,6 +22,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from connectors.errors import Unavailable
 from connectors.log import Position
+from connectors.log.kafka import times
 from connectors.log.kafka.clients import (
     CONNECT_SECONDS,
     described_topics,
@@ -157,6 +158,16 @@ class KafkaLog:
     def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
         part = self._described().parts[partition]
         return [] if part is None else keyed_requests(self._settings, part, since=since, before_offset=before_offset)
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        places = self._described()
+        nothing = dict.fromkeys(range(len(places.parts)), (0, 0))
+        return nothing | times.bounds(self._settings, places.known(nothing))
+
+    def offsets_at(self, instant: int) -> dict[int, int]:
+        places = self._described()
+        nothing = dict.fromkeys(range(len(places.parts)), 0)
+        return nothing | times.offsets_at(self._settings, places.known(nothing), instant)
 
     def close(self) -> None:
         producer, self._producer = self._producer, None

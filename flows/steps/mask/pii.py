@@ -48,7 +48,11 @@ _EMAIL = re.compile(  # begins where its first part does, or a long text without
     r"(?:[^\W_](?:[\w-]{0,62})?\.)+(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![^\W_])",
     re.IGNORECASE,
 )
-_IPV4 = re.compile(r"(?<![0-9A-Za-z])(?<![0-9A-Za-z][.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z]|\.[0-9])")
+# `Chrome/120.0.0.0` is a version; as an address it would be a network's, which is nobody's.
+_IPV4 = re.compile(
+    r"(?<![0-9A-Za-z])(?!(?<=[A-Za-z]/)[0-9]{1,3}[.]0[.]0[.]0(?![0-9.]))(?<![0-9A-Za-z][.])"
+    r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z]|\.[0-9])"
+)
 _IPV6 = re.compile(
     r"(?<![0-9A-Za-z:.])(?=[0-9A-Fa-f:.]{0,40}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}(?:(?<=:)[0-9]{1,3}(?:\.[0-9]{1,3}){3})?(?![0-9A-Za-z:]|\.[0-9])"
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kafka import KafkaAdminClient
@@ -18,15 +19,20 @@ _HEAP = ["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
 class KafkaBroker(ServerProcess):
-    """A broker with its data in `directory`; `bootstrap` is where clients reach it, also after a restart."""
+    """A broker with its data in `directory`; `bootstrap` is where clients reach it, also after a restart.
 
-    def __init__(self, directory: Path) -> None:
+    A broker tells its clients where it is, so a proxy's port has to be known to it: for each of the ports `through`,
+    `behind` has the one that the proxy is to connect to.
+    """
+
+    def __init__(self, directory: Path, through: Sequence[int] = ()) -> None:
         self._java = [java(), *_HEAP, "-cp", f"{libraries('kafka', _POM)}/*"]
         directory.mkdir(parents=True, exist_ok=True)
-        port, controller = free_ports(2)
+        port, controller, *self.behind = free_ports(2 + len(through))
         self.bootstrap = f"127.0.0.1:{port}"
         properties = directory / "server.properties"
-        properties.write_text(_properties(directory / "data", port, controller))
+        proxied = dict(zip(self.behind, through, strict=True))
+        properties.write_text(_properties(directory / "data", port, controller, proxied))
         cluster = urlsafe_b64encode(b"h" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with a dash
         storage = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
         subprocess.run(storage, check=True, capture_output=True, timeout=60)
@@ -47,15 +53,18 @@ class KafkaBroker(ServerProcess):
             client.close()
 
 
-def _properties(data: Path, port: int, controller: int) -> str:
+def _properties(data: Path, port: int, controller: int, proxied: Mapping[int, int]) -> str:
+    listening = {"PLAINTEXT": port, **{f"BEHIND{at}": at for at in proxied}}
+    told = {"PLAINTEXT": port, **{f"BEHIND{at}": proxy for at, proxy in proxied.items()}}
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": _listeners({**listening, "CONTROLLER": controller}),
+        "advertised.listeners": _listeners(told),
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in (*listening, "CONTROLLER")),
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": data,
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": 1,
@@ -73,3 +82,7 @@ def _properties(data: Path, port: int, controller: int) -> str:
         "message.max.bytes": 2_097_152,
     }
     return "\n".join(f"{name}={value}" for name, value in settings.items()) + "\n"
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())

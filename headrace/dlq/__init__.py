@@ -1,0 +1,1 @@
+"""Dead letters at the command line: which are meant, and how their events are sent again, each once."""

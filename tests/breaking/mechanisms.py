@@ -1,0 +1,421 @@
+"""Which mechanism keeps which promise (docs: design of `docs/guarantees.md`), how it is taken out, and which test notices.
+
+A mechanism is taken out by replacing a text in a copy of the tree. `tests/breaking/test_mechanisms.py` sees to it that
+each text is still there, once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mechanism(NamedTuple):
+    """`out` are (file, text, what stands in its place); `test` is what pytest is given, `k` chooses among its cases."""
+
+    promise: str
+    does: str
+    out: tuple[tuple[str, str, str], ...]
+    test: str
+    k: str = ""
+    slow: bool = False  # it starts a server in Java, or kills many processes
+
+
+MECHANISMS: dict[str, Mechanism] = {
+    "answer-after-append": Mechanism(
+        "1",
+        "the gateway answers 200 only after the append has returned",
+        (
+            (
+                "gateway/appending.py",
+                "        (self._log or self._open()).append(record)\n",
+                "        threading.Thread(target=lambda: (self._log or self._open()).append(record)).start()\n",
+            ),
+        ),
+        "tests/gateway/test_weather.py::test_a_log_that_is_down_means_503_and_readiness_says_so_until_it_is_back",
+    ),
+    "kafka-acknowledged": Mechanism(
+        "1",
+        "an append to Kafka waits for `acks=all`",
+        (
+            ("connectors/log/kafka/clients.py", '"acks": "all",', '"acks": 0,'),
+            ("connectors/log/kafka/clients.py", '"enable_idempotence": True,', '"enable_idempotence": False,'),
+        ),
+        "tests/log/test_kafka.py::test_appends_are_refused_while_the_broker_is_down_and_work_again_when_it_is_back",
+        slow=True,
+    ),
+    "floor": Mechanism(
+        "1",
+        "the dataflow resumes from what every destination has committed, not from what it has read",
+        (
+            (
+                "connectors/source.py",
+                "        return self._progress.floors(self._partition, 0)\n",
+                "        return dict.fromkeys(self._progress.names, self._main.position)\n",
+            ),
+        ),
+        "tests/flows/test_kills.py",
+        "embedded-local",
+        slow=True,
+    ),
+    "published-floor": Mechanism(
+        "1",
+        "what is published for retention and for a change of the number of processes is what all destinations have",
+        (
+            (
+                "connectors/source.py",
+                "        floor = self._progress.floor(self._partition, 0)\n        if floor > self._committed:",
+                "        floor = self._main.position\n        if floor > self._committed:",
+            ),
+        ),
+        "tests/flows/test_isolation.py::test_a_process_that_is_killed_while_one_is_away_goes_on_for_both",
+        slow=True,
+    ),
+    "refused-is-kept": Mechanism(
+        "1",
+        "what a destination refuses is a dead letter before the floor passes it",
+        (
+            (
+                "connectors/sinks/push.py",
+                "            self._undeliverable.keep(lane.partition, lane.stream, letters, end)\n",
+                "            pass\n",
+            ),
+        ),
+        "tests/sinks/test_push.py::test_a_refused_row_is_a_dead_letter_before_the_floor_passes_it",
+    ),
+    "rejected-is-kept": Mechanism(
+        "1",
+        "what a strict schema refuses is a dead letter before its table is committed",
+        (
+            (
+                "connectors/sinks/rejects.py",
+                "            if writer.rows:\n                count = writer.rows\n                writer.commit(engine)\n",
+                "            if writer.rows:\n                count = writer.rows\n                writer.reset()\n",
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",
+    ),
+    "failed-is-wanted-again": Mechanism(
+        "1",
+        "after a failure a destination wants again all that it has not committed",
+        (("connectors/sinks/delivery.py", "            self._wanted.update(self._floors)\n", ""),),
+        "tests/sinks/test_delivery.py::test_after_a_failure_it_wants_again_what_is_not_safe_and_tries_it",
+    ),
+    "offset-with-the-rows": Mechanism(
+        "2",
+        "rows below the offset that the table itself has are skipped",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "        start = int(np.searchsorted(offsets, committed))\n",
+                "        start = 0\n",
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_a_restart_skips_what_the_table_has",
+    ),
+    "one-commit": Mechanism(
+        "2",
+        "rows and offsets are one commit",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "commit_properties=CommitProperties(app_transactions=transactions),",
+                "commit_properties=CommitProperties(app_transactions=[]),",
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_partitions_go_into_one_commit_each_with_its_offset",
+    ),
+    "asked-again": Mechanism(
+        "2",
+        "after a commit whose answer was lost the table is asked what it has",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "        self._next, self._first, self._committed = {}, {}, {}\n",
+                "        self._next, self._first = {}, {}\n",
+            ),
+        ),
+        "tests/sinks/test_delivery.py::test_a_table_is_asked_again_after_a_reset_and_nothing_is_doubled",
+    ),
+    "fence": Mechanism(
+        "2",
+        "the second of two writers of one partition is refused",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "            if version != self._committed[partition]:",
+                "            if False:",
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_the_second_of_two_writers_of_a_partition_is_fenced",
+    ),
+    "stale-snapshots": Mechanism(
+        "2",
+        "snapshots of an epoch that was never finished are deleted before a start",
+        (("flows/recovery.py", 'db.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,))', "pass"),),
+        "tests/sinks/test_recovery.py::test_a_killed_flow_leaves_only_the_state_of_finished_epochs",
+    ),
+    "parquet-created-once": Mechanism(
+        "2",
+        "a file of a partition's rows is created once, under the name of the offset it begins at",
+        (
+            (
+                "connectors/sinks/parquet_table.py",
+                "        if not self._store.create(name, file) and self._footer(name).get(_WRITE) != write:",
+                "        if not self._store.create(name + uuid4().hex + '.parquet', file):",
+            ),
+        ),
+        "tests/sinks/test_parquet.py::test_the_second_of_two_writers_of_a_partition_is_fenced",
+    ),
+    "parquet-footer": Mechanism(
+        "2",
+        "a restart skips what the footers of the files say is there",
+        (
+            (
+                "connectors/sinks/parquet_table.py",
+                "        return 0 if newest is None else",
+                "        return 0 if True else",
+            ),
+        ),
+        "tests/sinks/test_parquet.py::test_a_restart_skips_what_the_files_have_date_by_date",
+    ),
+    "document-id": Mechanism(
+        "2",
+        "a document's `_id` is the event's id",
+        (
+            (
+                "connectors/sinks/elasticsearch/endpoint.py",
+                "            made.column(EVENT_ID).combine_chunks(),\n",
+                "            pc.binary_join_element_wise(made.column(EVENT_ID).combine_chunks(), str(id(rows)), '-'),\n",
+            ),
+        ),
+        "tests/sinks/test_elasticsearch.py::test_what_is_sent_again_is_there_once",
+        slow=True,
+    ),
+    "idempotency-key": Mechanism(
+        "2",
+        "a request that repeats its key is left out",
+        (("connectors/dedupe.py", "        repeat = offset > first_offset\n", "        repeat = False\n"),),
+        "tests/flows/test_dataflow.py::test_a_repeat_of_a_keyed_request_leaves_one_copy_across_a_restart",
+    ),
+    "keys-are-recalled": Mechanism(
+        "2",
+        "a restart reads again which keys there were",
+        (("connectors/cursor.py", "        dedupe.remember(self._recalled[1])\n", ""),),
+        "tests/flows/test_dataflow.py::test_a_repeat_of_a_keyed_request_leaves_one_copy_across_a_restart",
+    ),
+    "repeat-follows-original": Mechanism(
+        "2",
+        "a repeat goes to the partition of its original",
+        (
+            (
+                "connectors/log/placement.py",
+                "    return zlib.crc32(request_id.encode()) % partitions\n",
+                "    import time\n    return time.time_ns() // 1000 % partitions\n",
+            ),
+        ),
+        "tests/log/test_contract.py::test_a_repeat_of_a_keyed_request_follows_its_original",
+        "embedded",
+    ),
+    "whole-rows": Mechanism(
+        "1",
+        "a part of a batch is made whole before DuckDB sees it, which refuses a view of objects in objects",
+        (("connectors/views.py", "        if pa.types.is_nested(field.type) and any", "        if False and any"),),
+        "tests/sinks/test_views.py",
+    ),
+    "letters-once": Mechanism(
+        "2",
+        "what is refused again after a crash is one dead letter",
+        (
+            (
+                "connectors/sinks/refusals.py",
+                'origin=f"/{self._destination}/{stream}"',
+                'origin=f"/{self._destination}/{stream}/{id(self)}"',
+            ),
+        ),
+        "tests/sinks/test_push.py::test_what_is_refused_again_after_a_restart_is_one_dead_letter",
+    ),
+    "window-state": Mechanism(
+        "2",
+        "a window takes its state up after a crash",
+        (("flows/stateful/window.py", '        self._history.restore(under("history/", pieces))\n', ""),),
+        "tests/stateful/test_window.py::test_it_is_what_sql_says_of_the_events_on_time",
+    ),
+    "round-is-one-commit": Mechanism(
+        "2",
+        "a stream's positions, state and rows are one commit",
+        (
+            (
+                "flows/stateful/store.py",
+                '                self._db.execute("ROLLBACK")\n            raise\n',
+                '                self._db.execute("COMMIT")\n            raise\n',
+            ),
+        ),
+        "tests/stateful/test_store.py::test_a_round_that_fails_leaves_nothing",
+    ),
+    "conditional-put": Mechanism(
+        "3",
+        "a store must refuse to create one object twice",
+        (
+            (
+                "connectors/sinks/delta.py",
+                "                prove_conditional_put(self._settings)\n",
+                "                pass\n",
+            ),
+        ),
+        "tests/sinks/test_store.py::test_a_store_that_ignores_conditional_puts_is_refused_before_anything_is_written",
+    ),
+    "nobody-waits": Mechanism(
+        "4",
+        "what a destination has no room for is refused, not waited for",
+        (
+            (
+                "connectors/sinks/delivery.py",
+                "            if outcome.start is None:\n                self._news",
+                "            if True:\n                self._news",
+            ),
+        ),
+        "tests/sinks/test_delivery.py::test_what_there_is_no_room_for_is_refused_and_wanted_later",
+    ),
+    "others-go-on": Mechanism(
+        "4",
+        "reading goes on without a destination that is short of room",
+        (("connectors/sinks/base.py", "room[one.name] or one.without_room_for() > _PATIENCE", "room[one.name]"),),
+        "tests/sinks/test_delivery.py::test_one_that_is_short_of_room_is_waited_for_only_a_while",
+    ),
+    "bounded-inbox": Mechanism(
+        "4",
+        "what waits for a destination is bounded",
+        (
+            ("connectors/sinks/delivery.py", "(not self._held or self._held + item.size <= self._capacity)", "True"),
+            ("connectors/sinks/delivery.py", "(waiting < self._capacity // 2 or waiting <= 0)", "True"),
+        ),
+        "tests/flows/test_isolation.py::test_what_one_holds_is_bounded_however_long_it_does_not_answer",
+        slow=True,
+    ),
+    "one-request-a-lane": Mechanism(
+        "5",
+        "the rows of a partition and stream are sent one request after the other",
+        (
+            (
+                "connectors/sinks/lane.py",
+                "        if self.busy or (self._sending is None",
+                "        if (self._sending is None",
+            ),
+        ),
+        "tests/sinks/test_push.py::test_partitions_are_sent_side_by_side_and_each_one_request_after_the_other",
+    ),
+    "log-order": Mechanism(
+        "5",
+        "records of a partition are read in the order they were appended",
+        (
+            (
+                "connectors/log/embedded/reader.py",
+                "position < ? ORDER BY position",
+                "position < ? ORDER BY position DESC",
+            ),
+        ),
+        "tests/log/test_contract.py::test_records_of_a_partition_come_in_the_order_they_were_appended",
+        "embedded",
+    ),
+    "keys-are-forgotten": Mechanism(
+        "6",
+        "keys are remembered for one window, and so many",
+        (("connectors/dedupe.py", "            self._forget(received_at)\n", ""),),
+        "tests/sinks/test_dedupe.py::test_the_memory_is_of_the_window_alone",
+    ),
+    "reopened-table": Mechanism(
+        "6",
+        "a table is opened anew after each checkpoint, so a commit costs the same after thousands",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "        if self._commits % _CHECKPOINT_INTERVAL == 0:\n            self._handle = None\n",
+                "",
+            ),
+            (
+                "connectors/sinks/delta_table.py",
+                '"delta.checkpointInterval": str(_CHECKPOINT_INTERVAL)',
+                '"delta.checkpointInterval": "100000"',
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_old_log_entries_do_not_slow_a_commit_down",
+    ),
+    "window-forgets": Mechanism(
+        "6",
+        "a window lets go of what no event can see any more",
+        (("flows/stateful/window.py", "        self._history.drop(self._watermark.value - self._length)\n", ""),),
+        "tests/stateful/test_window.py",
+    ),
+    "mask-letters": Mechanism(
+        "mask",
+        "a line that cannot be read is not shown where a mask could not see it",
+        (
+            (
+                "flows/letters.py",
+                "                payload=stream not in self._masked,\n",
+                "                payload=True,\n",
+            ),
+        ),
+        "tests/flows/test_masking.py::test_a_line_that_is_no_event_is_not_shown_where_a_mask_could_not_see_it",
+    ),
+    "mask-rescued": Mechanism(
+        "mask",
+        "what is rescued is masked as what has a column",
+        (
+            (
+                "flows/steps/mask/compiling.py",
+                '        items.append(f"{masking.rescued(found_in)} AS {column(EXTRA)}")\n',
+                "        items.append(column(EXTRA))\n",
+            ),
+        ),
+        "tests/flows/test_masking.py::test_a_value_that_no_longer_fits_its_column_is_masked_where_it_is_rescued",
+    ),
+    "mask-below": Mechanism(
+        "mask",
+        "a mask reaches all that is below its path",
+        (
+            (
+                "flows/steps/mask/compiling.py",
+                '        if kind.id == "struct":\n            return self._struct(sql, kind, rules, path, depth)\n',
+                '        if kind.id == "struct":\n            return sql, text\n',
+            ),
+        ),
+        "tests/steps/test_mask.py::test_a_mask_sees_what_the_steps_before_it_made",
+    ),
+    "sample-by-key": Mechanism(
+        "sample",
+        "a key is kept or dropped whole, by its hash",
+        (
+            (
+                "flows/steps/sample.py",
+                "CAST('0x' || left(sha256({drawn}), {_BITS // 4}) AS BIGINT)",
+                "CAST(floor(random() * pow(2, {_BITS})) AS BIGINT)",
+            ),
+        ),
+        "tests/steps/test_sample.py::test_a_key_is_kept_whole_or_not_at_all",
+    ),
+    "window-watermark": Mechanism(
+        "window",
+        "an event waits until the watermark has passed it",
+        (
+            (
+                "flows/stateful/watermark.py",
+                "            self.value = max(int(met[-1]), self.newest - self.lateness)\n",
+                "            self.value = max(int(met[-1]), self.newest + 1)\n",
+            ),
+        ),
+        "tests/stateful/test_window.py::test_it_is_what_sql_says_of_the_events_on_time",
+    ),
+    "window-both-ends": Mechanism(
+        "window",
+        "both ends of a window belong to it",
+        (
+            (
+                "flows/stateful/window.py",
+                "        self._length = microseconds(step.length)\n",
+                "        self._length = microseconds(step.length) - 1\n",
+            ),
+        ),
+        "tests/stateful/test_window.py::test_both_ends_of_the_window_belong_to_it",
+    ),
+}

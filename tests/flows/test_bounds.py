@@ -85,7 +85,7 @@ def test_what_is_known_of_an_event_holds_for_a_destination_that_was_away(tmp_pat
     ids = append(log, [event("one", "two"), event("a" * 120_000, "b" * 120_000), event("three", "four")])
     first = subprocess.Popen([*HEADRACE, "run"], cwd=tmp_path, env=environment(**SECONDS), stderr=subprocess.PIPE)
     try:
-        until(lambda: len(landed_so_far(config)) == 2 and letters(path), 120, what="what is not refused")
+        until(lambda: len(landed_so_far(config)) == 2 and letters(path), 400, what="what is not refused")
     finally:
         first.terminate()
         _, said = first.communicate(timeout=60)

@@ -36,9 +36,9 @@ format: setup ## let ruff put the style right
 types: setup ## mypy --strict
 	$(BIN)/mypy
 
-bench: setup ## what each step costs beside bare DuckDB, and how right `pii` is (some minutes); JSON in demo/bench.json
+bench: setup ## the one table of what is measured, beside what it is compared with (some 40 minutes; Q=--quick: 10); JSON in demo/bench.json
 	@mkdir -p demo
-	@$(BIN)/python -m bench --json demo/bench.json
+	@$(BIN)/python -m bench $(Q) --json demo/bench.json
 	@$(BIN)/python -m bench.pii
 
 docs: setup ## make docs/steps.md and docs/destinations.md again, from the code

@@ -7,6 +7,7 @@ are not to be compared, ratios are.
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from statistics import median
@@ -21,7 +22,8 @@ HALF = 0.5
 class Case(msgspec.Struct, frozen=True):
     """`ours` on `events` events; what it costs alone is what it takes more than `base`. `reference` does the same.
 
-    `does` says what the reference does; it has no `target` where that is less than the same.
+    `does` says what the reference does; it has no `target` where that is less than the same. `idle` is to the reference
+    what `base` is to ours.
     """
 
     group: str
@@ -32,6 +34,7 @@ class Case(msgspec.Struct, frozen=True):
     reference: Run | None = None
     does: str = ""
     target: float | None = None
+    idle: Run | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -49,18 +52,19 @@ class Result(msgspec.Struct, frozen=True):
 
 def measure(case: Case, rounds: int) -> Result:
     """Runs a case; the first round only warms up."""
-    runs: list[Run] = [run for run in (case.ours, case.base, case.reference) if run is not None]
+    runs: list[Run] = [run for run in (case.ours, case.base, case.reference, case.idle) if run is not None]
     taken: list[dict[int, float]] = []
     for number in range(rounds + 1):
         turned = runs[number % len(runs) :] + runs[: number % len(runs)]
         taken.append({id(run): _seconds(run) for run in turned})
-    ours, base, reference = (
+    ours, base, reference, idle = (
         [0.0] * rounds if run is None else [one[id(run)] for one in taken[1:]]
-        for run in (case.ours, case.base, case.reference)
+        for run in (case.ours, case.base, case.reference, case.idle)
     )
     alone = median(a - b for a, b in zip(ours, base, strict=True))
     measurable = alone > 0.03 * median(ours)
-    speed = None if case.reference is None else case.events / median(reference)
+    other = median(a - b for a, b in zip(reference, idle, strict=True))
+    speed = None if case.reference is None else case.events / other
     return Result(
         case.group,
         case.name,
@@ -101,6 +105,12 @@ def _events(speed: float) -> str:
 
 
 def _seconds(run: Run) -> float:
-    began = time.process_time()
+    began = _spent()
     run()
-    return max(time.process_time() - began, 1e-9)
+    return max(_spent() - began, 1e-9)
+
+
+def _spent() -> float:
+    """CPU seconds of this process, and of those it has started and seen end."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

@@ -17,6 +17,7 @@ __all__ = [
     "EXTRA",
     "EXTRA_TYPE",
     "LATE",
+    "NO_EXTRA",
     "OFFSET",
     "RECEIVED_AT",
     "SAMPLE_RATE",
@@ -48,6 +49,8 @@ SAMPLE_RATE: Path = ("_sample_rate",)
 
 TIMESTAMP_TYPE = "TIMESTAMP WITH TIME ZONE"
 EXTRA_TYPE = "MAP(VARCHAR, JSON)"
+NO_EXTRA = '"NULL"'
+"""The type of `_extra` where it is known to be NULL in every row, as for most shapes: whatever works on it is left out."""
 
 SYSTEM: dict[Path, str] = {
     EVENT_ID: "VARCHAR",

@@ -33,6 +33,7 @@ from flows.letters import Aside, letters_of
 from flows.lookups import watch
 from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
+from flows.queries import Queries
 from flows.redirected import asides_of, in_offset_order, redirected
 from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
 from flows.stateful.source import StreamsSource
@@ -194,11 +195,12 @@ class _Processing:
 
     def _processors(self) -> Callable[[str], StreamProcessor]:
         engine = open_pipeline_engine()
+        queries = Queries(engine)
         processors: dict[str, StreamProcessor] = {}
 
         def processor_of(name: str) -> StreamProcessor:
             if name not in processors:
-                processors[name] = StreamProcessor(name, self._config.streams[name], self._default, engine)
+                processors[name] = StreamProcessor(name, self._config.streams[name], self._default, engine, queries)
             return processors[name]
 
         return processor_of

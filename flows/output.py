@@ -10,6 +10,7 @@ from flows.columns import (
     EVENT_ID,
     EXTRA,
     LATE,
+    NO_EXTRA,
     OFFSET,
     RECEIVED_AT,
     SAMPLE_RATE,
@@ -40,14 +41,20 @@ def rows_query(columns: Columns, source: str, also: tuple[str, ...] = ()) -> tup
     items += [
         column(SAMPLE_RATE),
         f"coalesce({column(LATE)}, false) AS _late" if LATE in columns else "false AS _late",
-        "CASE WHEN cardinality(_extra) > 0 THEN array_to_string("
-        "[to_json(e.key)::VARCHAR || ':' || e.value::VARCHAR FOR e IN map_entries(_extra)], ',') END AS _extra",
+        f"{_members(columns)} AS _extra",
         f"CAST({column(TIMESTAMP)} AS DATE) AS date",
         column(OFFSET),
     ]
     items += [quoted(name) for name in also]
     json = tuple(path for path, kind in columns.items() if kind == "JSON" and path not in SYSTEM and path != EXTRA)
     return f"SELECT {', '.join(items)} FROM ({source})", json
+
+
+def _members(columns: Columns) -> str:
+    if columns.get(EXTRA) == NO_EXTRA:
+        return "NULL::VARCHAR"
+    members = "[to_json(e.key)::VARCHAR || ':' || e.value::VARCHAR FOR e IN map_entries(_extra)]"
+    return f"CASE WHEN cardinality(_extra) > 0 THEN array_to_string({members}, ',') END"
 
 
 def _tree(columns: Columns, root: str) -> Tree:

@@ -1,7 +1,7 @@
 """One stream's pipeline at work: lines in, rows by destination out.
 
 For each batch: check that the events fit the known shape (learn a wider one where they do not), then run one SQL query
-that parses, applies the steps, decides the routes and builds the rows. The query is compiled once a shape.
+that parses, applies the steps, decides the routes and builds the rows. The query is compiled and planned once a shape.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flows.engine import open_engine
 from flows.fates import Fates
 from flows.fitting import Fitting
 from flows.output import rows_query
+from flows.queries import Queries
 from flows.shape import relation
 from flows.stages import SET_ASIDE, Stages, Staging
 from flows.steps.parse import register
@@ -60,12 +61,22 @@ class _Compiled(msgspec.Struct, frozen=True):
 class StreamProcessor:
     """The pipeline of the stream called `name`. Belongs to one thread."""
 
-    def __init__(self, name: str, stream: Stream, default: str | None, engine: duckdb.DuckDBPyConnection) -> None:
-        """`default` is the destination of events that no route takes; None drops them, counted."""
+    def __init__(
+        self,
+        name: str,
+        stream: Stream,
+        default: str | None,
+        engine: duckdb.DuckDBPyConnection,
+        queries: Queries | None = None,
+    ) -> None:
+        """`default` is the destination of events that no route takes; None drops them, counted.
+
+        `queries` are those of the engine, shared by all that run on it.
+        """
         self._name = name
         self._stream = stream
         self._default = default
-        self._engine = engine
+        self._queries = Queries(engine) if queries is None else queries
         self._fitting = Fitting(stream.types, engine)
         self._fates = Fates(name, stream, default)
         self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
@@ -90,13 +101,13 @@ class StreamProcessor:
         return rows
 
     def _rows(self, lines: StreamLines, only: str | None) -> dict[str, pa.Table]:
-        self._engine.register("batch", lines.table)
+        self._queries.put(lines.table)
         try:
-            staging = self._stages.run(*relation(self._fitting.shape, self._name, "batch"))
+            staging = self._stages.run(*relation(self._fitting.shape, self._name, self._queries.source))
             compiled = self._query(staging)
-            rows = self._engine.sql(compiled.sql).to_arrow_table()
+            rows = self._queries.run(compiled.sql)
         finally:
-            self._engine.unregister("batch")
+            self._queries.clear()
             self._stages.clear()
         taken = self._fates.routed(mark_json(rows, compiled.json), compiled.plan, only=only)
         if staging.letters is not None and only in (None, dead_letters.NAME):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -49,6 +50,7 @@ class Ingest:
         self._appender = appender
         self.take(settings)
         self._readings = Readings(settings.body_timeout, crowd=settings.threads // 2)
+        self._accepted = cache(metrics.Accepted)
 
     def take(self, settings: Settings) -> None:
         """Goes by the streams and limits of `settings` from now on; what is under way goes by those it began with."""
@@ -100,10 +102,7 @@ class Ingest:
         self._quotas.take_bytes(token.id, stream_id, stream.limits, len(body))
         begun = time.perf_counter()
         self._appender.append(Record(stream_id, request_id, received_at, events.count, events.lines))
-        metrics.APPEND_SECONDS.observe(time.perf_counter() - begun)
-        metrics.ACCEPTED.labels(stream.name).inc()
-        metrics.EVENTS.labels(stream.name).inc(events.count)
-        metrics.BYTES.labels(stream.name).inc(len(body))
+        self._accepted(stream.name).add(events.count, len(body), time.perf_counter() - begun)
         self._tokens.note_use(token, received_at)
         answer: dict[str, object] = {"status": "accepted", "ingested_bytes": len(body), "stream_id": stream_id}
         if events.batch:

@@ -15,8 +15,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 _TICK_SECONDS = 0.25
@@ -50,23 +49,22 @@ class Readings:
     def __init__(self, timeout: float, crowd: int) -> None:
         self._timeout = timeout
         self._crowd = crowd
-        self._started: dict[int, _Reading] = {}
+        self.started: dict[int, _Reading] = {}
         self._some = threading.Event()
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
 
-    @contextmanager
-    def reading(self, peer: str, port: int, *, seconds: float | None = None, answered: bool = False) -> Iterator[None]:
+    def reading(self, peer: str, port: int, *, seconds: float | None = None, answered: bool = False) -> _Body:
         """While a body from `peer` to our `port` is being read, for at most `seconds`; `answered`: after its answer."""
-        me = threading.get_ident()
-        self._started[me] = _Reading(time.monotonic(), peer, port, seconds or self._timeout, answered)
-        self._some.set()
+        return _Body(self, _Reading(time.monotonic(), peer, port, seconds or self._timeout, answered))
+
+    def begin(self, reading: _Reading) -> None:
+        """The calling thread is reading a body."""
+        self.started[threading.get_ident()] = reading
+        if not self._some.is_set():
+            self._some.set()
         if self._watcher is None:
             self._start()
-        try:
-            yield
-        finally:
-            del self._started[me]
 
     def _start(self) -> None:
         with self._lock:
@@ -79,7 +77,7 @@ class Readings:
             self._some.wait()
             time.sleep(_TICK_SECONDS)
             self._some.clear()
-            started = list(self._started.values())
+            started = list(self.started.values())
             if started:
                 self._some.set()
             longest = math.inf if len(started) <= self._crowd else _CROWDED_SECONDS
@@ -87,6 +85,22 @@ class Readings:
             late = [reading for reading in started if now - reading.begun > min(reading.seconds, longest)]
             if late:
                 _shut(late, now)
+
+
+class _Body:
+    """One body, for as long as it is read: a class, since a generator would cost each request twice as much."""
+
+    __slots__ = ("_reading", "_readings")
+
+    def __init__(self, readings: Readings, reading: _Reading) -> None:
+        self._readings = readings
+        self._reading = reading
+
+    def __enter__(self) -> None:
+        self._readings.begin(self._reading)
+
+    def __exit__(self, *_: object) -> None:
+        del self._readings.started[threading.get_ident()]
 
 
 def _shut(late: list[_Reading], now: float) -> None:

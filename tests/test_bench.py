@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from bench import __main__ as bench
+from bench.load import Request, load
 from bench.measure import Case, measure
+from bench.rows import Row, Scale, compared, table, told
 from flows.config.settings import STEPS
 from flows.steps.mask.settings import MaskKind
 from flows.steps.parse.settings import Kind
+from tests.services.process import ServiceMissingError
+from tests.services.web import WebServer
 
 
 def work(amount: int) -> object:
@@ -33,19 +38,94 @@ def test_what_drowns_in_the_noise_has_no_figure() -> None:
     assert (found.alone, found.ratio, found.reference) == (None, None, None)
 
 
+def run(monkeypatch: pytest.MonkeyPatch, file: Path, *arguments: str) -> list[Any]:
+    """The rows of one run of `python -m bench`."""
+    monkeypatch.setattr("sys.argv", ["bench", *arguments, "--rounds", "1", "--seconds", "0.3", "--json", str(file)])
+    bench.main()
+    found: list[Any] = json.loads(file.read_bytes())
+    return found
+
+
 def test_every_step_and_kind_is_measured_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "bench.json"
-    monkeypatch.setattr("sys.argv", ["bench", "--rows", "40", "--rounds", "1", "--json", str(file)])
-    bench.main()
+    groups = [f"--only={name}" for name in ("pipeline", "steps", "memory")]
+    results = run(monkeypatch, tmp_path / "bench.json", "--rows", "40", *groups)
     shown = capsys.readouterr().out
-    results = json.loads(file.read_bytes())
-    names = {(one["group"], one["name"].split(",")[0]) for one in results}
+    names = {(one["group"], one["what"].split(",")[0]) for one in results}
     assert {name for group, name in names if group == "parse"} == set(get_args(Kind))
     assert {name for group, name in names if group == "mask"} == set(get_args(MaskKind))
     told = {name.split()[0] for _, name in names} | {group for group, _ in names}
     assert set(STEPS) <= told
     assert {"routes", "rollups"} <= told
-    assert all(one["whole"] > 0 for one in results)
+    assert all(one["ours"] is None or one["ours"] > 0 for one in results)
+    assert not [one["note"] for one in results if one["note"].startswith(("failed", "not measured"))]
     assert len([line for line in shown.splitlines() if line.startswith("| ")]) == len(results) + 1
+
+
+@pytest.mark.parametrize(
+    ("group", "case", "rows"),
+    [
+        ("gateway", "stubbed", 1),
+        ("gateway", "NDJSON", 2),
+        ("latency", "Delta", 1),
+        ("lasting", "cold", 1),
+        ("worst", "a window", 1),
+        ("cost", "", 5),
+    ],
+)
+def test_each_group_measures(group: str, case: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = run(monkeypatch, tmp_path / "bench.json", "--only", group, "--case", case, "--events", "1000")
+    assert [(one["group"], one["ours"] > 0) for one in results] == [(group, True)] * rows, results
+
+
+def test_what_cannot_be_had_is_a_row_that_says_why_and_costs_the_others_nothing() -> None:
+    def missing() -> Iterator[Row]:
+        yield Row(group="g", what="before", ours=1.0)
+        raise ServiceMissingError("there is no such program")
+
+    def broken() -> Iterator[Row]:
+        raise RuntimeError("it fell over")
+
+    found = [
+        *told(Scale(), "g", "a", missing),
+        *told(Scale(), "g", "b", broken),
+        *told(Scale(case="z"), "g", "c", broken),
+    ]
+    assert [row.note for row in found] == [
+        "",
+        "not measured: there is no such program",
+        "failed: RuntimeError: it fell over",
+    ]
+    assert "not measured" in table(found)
+
+
+def test_a_group_that_takes_too_long_is_ended_and_said_so() -> None:
+    rows = list(bench.of_child("memory", Scale(rows=20_000, rounds=50), 1.0))
+    assert rows[-1].note == "not measured: it took more than 1 s"
+
+
+def test_a_ratio_is_beside_its_target() -> None:
+    assert compared("g", "w", [(3.0, 1.0), (4.0, 2.0), (1.0, 1.0)], at_least=2).met is True
+    assert compared("g", "w", [(3.0, 1.0), (4.0, 2.0), (1.0, 1.0)], at_most=1.5).met is False
+    assert compared("g", "w", [(3.0, 1.0)]).met is None
+
+
+def test_without_wrk_the_load_is_our_own(monkeypatch: pytest.MonkeyPatch, web: WebServer) -> None:
+    def missing(*_: object) -> None:
+        raise ServiceMissingError("no wrk")
+
+    monkeypatch.setattr("bench.load._wrk", missing)
+    served = load(web.url, Request("/in", {"Content-Type": "application/json"}, b"{}"), 0.3, 2)
+    assert served.requests == len(web.requests) > 0
+    assert served.bad == 0
+    web.answer = lambda _: 500
+    served = load(web.url, Request("/in", {}, b"{}"), 0.3, 2)
+    assert served.bad == served.requests > 0
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    server = WebServer()
+    yield server
+    server.stop()

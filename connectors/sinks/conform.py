@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import duckdb
 import msgspec
 import pyarrow as pa
 
@@ -40,6 +41,16 @@ def json_paths(schema: pa.Schema) -> frozenset[Path]:
 
 def conform_query(batch: pa.Schema, table: pa.Schema, source: str) -> str:
     """The query over `source` (a relation of schema `batch`) whose columns are exactly those of `table`."""
+    items, members = _items(batch, table)
+    rescued = f"'{{' || nullif(concat_ws(',', {', '.join(members)}), '') || '}}'" if members else "NULL::VARCHAR"
+    select = ", ".join(
+        f"{rescued if field.name == RESCUED else items[field.name]} AS {quoted(field.name)}" for field in table
+    )
+    return f"SELECT {select} FROM {source}"
+
+
+def _items(batch: pa.Schema, table: pa.Schema) -> tuple[dict[str, str], list[str]]:
+    """The SQL of each column of `table` but `_rescued`, and of the members of that."""
     conforming = _Conforming(json_paths(batch))
     items = {}
     for field in table:
@@ -53,12 +64,22 @@ def conform_query(batch: pa.Schema, table: pa.Schema, source: str) -> str:
     for name in batch.names:
         if name in ("event", "metadata") and name not in table.names:
             conforming.fit(batch.field(name).type, pa.struct([]), quoted(name), (name,))
-    members = ", ".join([*([EXTRA] if EXTRA in batch.names else []), *conforming.rescued])
-    rescued = f"'{{' || nullif(concat_ws(',', {members}), '') || '}}'" if members else "NULL::VARCHAR"
-    select = ", ".join(
-        f"{rescued if field.name == RESCUED else items[field.name]} AS {quoted(field.name)}" for field in table
-    )
-    return f"SELECT {select} FROM {source}"
+    return items, [*([EXTRA] if EXTRA in batch.names else []), *conforming.rescued]
+
+
+def conformed(batch: pa.Table, table: pa.Schema, engine: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The rows of `batch` as `table` takes them; they are copied by no query where nothing of them has to change."""
+    items, members = _items(batch.schema, table)
+    nothing_extra = members in ([], [EXTRA]) and (not members or batch.column(EXTRA).null_count == batch.num_rows)
+    if nothing_extra and all(sql == quoted(name) for name, sql in items.items()):
+        rescued = pa.nulls(batch.num_rows, pa.string())
+        columns = [rescued if name == RESCUED else batch.column(name) for name in table.names]
+        return pa.table(columns, names=table.names).cast(table)
+    engine.register("batch", batch)
+    try:
+        return engine.sql(conform_query(batch.schema, table, "batch")).to_arrow_table().cast(table)
+    finally:
+        engine.unregister("batch")
 
 
 class _Conforming:
@@ -78,10 +99,10 @@ class _Conforming:
         """The expression of type `want` for `sql` of type `have`."""
         if path in self._json:
             return self._from_json(want, sql, path)
+        if (have == want or _same(have, want)) and not any(json[: len(path)] == path for json in self._json):
+            return sql
         if pa.types.is_struct(have) and pa.types.is_struct(want):
             return self._struct(have, want, sql, path)
-        if have == want or _same(have, want):
-            return sql
         if pa.types.is_struct(have) or pa.types.is_struct(want) or not _kindred(have, want):
             self.rescue(self._json_text(have, sql, path), path)
             return f"NULL::{sql_type(want)}"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sinks.base import Rejects
-from connectors.sinks.conform import RESCUED, conform_query
+from connectors.sinks.conform import RESCUED, conformed
 from connectors.sinks.evolve import evolve, for_tables, without_empty_structs
 from connectors.sinks.settle import settle_json
 from connectors.telemetry import ROWS_COMMITTED, VALUES_RESCUED
@@ -72,11 +72,7 @@ class Fitting:
         engine: duckdb.DuckDBPyConnection,
         part: str,
     ) -> pa.Table:
-        engine.register("batch", batch)
-        try:
-            rows = engine.sql(conform_query(batch.schema, schema, "batch")).to_arrow_table().cast(schema)
-        finally:
-            engine.unregister("batch")
+        rows = conformed(batch, schema, engine)
         if self._mode != "reject" or self._rejects is None:
             return rows
         unfit = pc.is_valid(rows.column(RESCUED))

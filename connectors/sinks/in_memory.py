@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from connectors.sinks.conform import conform_query
+from connectors.sinks.conform import conformed
 from connectors.sinks.evolve import evolve, for_tables, without_empty_structs
 from connectors.sinks.settle import settle_json
 
@@ -15,11 +15,5 @@ from connectors.sinks.settle import settle_json
 def landed(batch: pa.Table, base: pa.Schema, engine: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The rows of `batch`, the first of a new table that begins as `base`: typed, rescued, in order."""
     schema = without_empty_structs(evolve(base, for_tables(settle_json(batch, base, engine))))
-    engine.register("landing", batch)
-    try:
-        rows: list[dict[str, Any]] = (
-            engine.sql(conform_query(batch.schema, schema, "landing")).to_arrow_table().cast(schema).to_pylist()
-        )
-        return rows
-    finally:
-        engine.unregister("landing")
+    rows: list[dict[str, Any]] = conformed(batch, schema, engine).to_pylist()
+    return rows

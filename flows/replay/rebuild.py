@@ -70,7 +70,8 @@ class Rebuild:
     def run(self, log: Log, kept: Kept) -> None:
         """Does it, or what is left of it."""
         with self._alone():
-            await_configuration(self._config)
+            if not self._remembers:
+                await_configuration(self._config)
             live = self._opened()
             plan, new = self._plan(log, kept, live)
             if new.is_in(live):
@@ -161,7 +162,8 @@ class Rebuild:
                     part.extend(ends)
                     stop.extend(ends)
                     drain.run()
-                await_configuration(self._config)
+                if not self._remembers:
+                    await_configuration(self._config)
                 if not replay.stopped and new.swap(live, _apps(log, live, name, ends)):
                     self._done(kept, plan, new)
                     return

@@ -119,6 +119,8 @@ class Replay:
             Rebuild(self, self._config, self._asked.stream, self._asked.into, self._asked.older).run(log, kept)
             return
         plan = kept.plan(log, now_microseconds())
+        if plan.finished and self._is_gone():
+            plan = kept.anew(log, now_microseconds(), plan)
         kept.save(plan)
         state = look(self._config, log, self._asked.stream, self._asked.into)
         live = state if self._is_brought_to else None
@@ -135,7 +137,7 @@ class Replay:
         with self.working(self._config, part, span, kept.state(plan), state.published, missing) as (drain, _):
             drain.run()
         account.finished = not self.stopped
-        plan.finished = account.finished and not account.left
+        plan.finished = account.finished
         kept.save(plan)
 
     @property
@@ -181,6 +183,11 @@ class Replay:
         finally:
             count.settle(self.account)
             drain.close()
+
+    def _is_gone(self) -> bool:
+        """Whether the table that was written to is not there any more."""
+        settings = self._config.destinations[self._asked.into]
+        return isinstance(settings, DeltaDestination) and open_table(settings, self._asked.stream) is None
 
     def _told(self, parts: Parts, span: Span) -> None:
         at = {p: parts.progress.floor(p, span.start[p]) for p in parts.partitions}

@@ -2,6 +2,9 @@
 
 The decode accepts exactly the values that the typed parse of `sql.py` keeps exactly: no unknown field, no text in a
 number, no fraction in an integer, no integer beyond 64 bits (or beyond ±2^53 among fractions).
+
+It goes over the batch a few lines at a time: what a decode makes is then still in the processor's cache when it is thrown
+away, which is half of the cost.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _ExactFloat = Annotated[float, msgspec.Meta(gt=-(2.0**53), lt=2.0**53)]
 _KINDS = {"BIGINT": _Int64, "DOUBLE": _ExactFloat, "VARCHAR": str, "BOOLEAN": bool}
 
+_PIECE = 16_384  # bytes of a batch decoded in one go
 _LOCATED = re.compile(r"at `\$\[(\d+)\](.*)`$", re.DOTALL)
 
 
@@ -36,19 +40,30 @@ class Unreadable(Exception):
 
 def first_misfit(shape: Shape, ndjson: bytes) -> Misfit | None:
     """None when every line fits `shape`. Raises Unreadable when a line is not an event."""
-    try:
-        _decoder(_Hashable(shape)).decode_lines(ndjson)
-    except msgspec.ValidationError as exc:
-        located = _LOCATED.search(str(exc))
-        if located is None:
+    decode = _decoder(_Hashable(shape)).decode_lines
+    lines = memoryview(ndjson)
+    start = 0
+    while start < len(ndjson):
+        stop = ndjson.find(b"\n", start + _PIECE)
+        stop = len(ndjson) if stop < 0 else stop
+        try:
+            decode(lines[start:stop])
+        except msgspec.ValidationError as exc:
+            return _misfit(str(exc), ndjson.count(b"\n", 0, start), exc)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise Unreadable(str(exc)) from exc
-        path = located[2]
-        if not path.startswith((".event.", ".metadata.")) and "unknown field" not in str(exc):
-            raise Unreadable(str(exc)) from exc
-        return Misfit(int(located[1]), path, "unknown field" in str(exc))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise Unreadable(str(exc)) from exc
+        start = stop + 1
     return None
+
+
+def _misfit(told: str, rows_before: int, cause: Exception) -> Misfit:
+    located = _LOCATED.search(told)
+    if located is None:
+        raise Unreadable(told) from cause
+    path, unknown = located[2], "unknown field" in told
+    if not path.startswith((".event.", ".metadata.")) and not unknown:
+        raise Unreadable(told) from cause
+    return Misfit(rows_before + int(located[1]), path, unknown)
 
 
 class _Hashable:

@@ -12,6 +12,7 @@ from flows.columns import (
     EVENT_ID,
     EXTRA,
     EXTRA_TYPE,
+    NO_EXTRA,
     OFFSET,
     RECEIVED_AT,
     SAMPLE_RATE,
@@ -52,6 +53,8 @@ def relation(shape: Shape, stream: str, source: str) -> tuple[str, Columns]:
     for name, node in _roots(shape):
         _flatten(node, (name,), f"s.{quoted(name)}", items, columns, extras)
     items[EXTRA] = concatenate(extras)
+    if not extras:
+        columns[EXTRA] = NO_EXTRA
     select = ", ".join(f"{sql} AS {column(path)}" for path, sql in items.items())
     parsed = f"SELECT *, json_transform(line, {literal(structure)}) AS s FROM {source}"
     return f"SELECT {select} FROM ({parsed})", columns

@@ -18,7 +18,7 @@ from connectors.batch import StreamLines
 from connectors.sinks.base import Rows
 from connectors.sinks.conform import mark_json
 from connectors.telemetry import EVENTS_READ
-from flows.columns import OFFSET, dotted
+from flows.columns import EXTRA, EXTRA_TYPE, OFFSET, dotted
 from flows.config import Stream
 from flows.fates import Fates
 from flows.fitting import Fitting
@@ -93,7 +93,9 @@ class StatefulPipeline:
         if good.table.num_rows:
             self._engine.register("batch", good.table)
             try:
-                self._on(0, self._segments[0].run(*relation(self._fitting.shape, self._name, "batch")), came)
+                sql, columns = relation(self._fitting.shape, self._name, "batch")
+                # What is remembered meets events of another shape: `_extra` has one type throughout.
+                self._on(0, self._segments[0].run(sql, {**columns, EXTRA: EXTRA_TYPE}), came)
             finally:
                 self._engine.unregister("batch")
         return came

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flows.columns import EXTRA, Path, column
+from flows.columns import EXTRA, NO_EXTRA, Path, column
 from flows.steps.layer import DROP, Layer
 from flows.steps.targets import drop_problem, json_without, parse_path, without
 
@@ -34,7 +34,7 @@ def compile_drop(step: Drop, layer: Layer) -> Layer:
     for known, kind in columns.items():
         name = column(known)
         inside = [path[len(known) :] for path in paths if _covers(known, path)]
-        if known == EXTRA:
+        if known == EXTRA and kind != NO_EXTRA:
             items.append(f"{without(paths)} AS {name}")
         elif inside and kind == "JSON":
             value = name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flows.columns import EXTRA, SOURCE, TIMESTAMP, TIMESTAMP_TYPE, Columns, Path, column, literal, quoted
+from flows.columns import EXTRA, NO_EXTRA, SOURCE, TIMESTAMP, TIMESTAMP_TYPE, Columns, Path, column, literal, quoted
 from flows.expression import compile_expression
 from flows.expression.lower import resolve_names
 from flows.expression.values import NULL, Value, as_instant, as_text
@@ -59,7 +59,7 @@ def assign(columns: Columns, values: list[tuple[Path, str, str]]) -> dict[Path, 
     for path, name, kind in values:
         _assign(assigned, path, name, kind)
     events = [path for path, _, _ in values if len(path) > 1]
-    if events and EXTRA in assigned:
+    if events and assigned.get(EXTRA, ("", NO_EXTRA))[1] != NO_EXTRA:
         assigned[EXTRA] = (without(events), assigned[EXTRA][1])
     return assigned
 

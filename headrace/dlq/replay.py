@@ -7,7 +7,7 @@ a record that reaches the log twice all the same is a repeat to the dataflow, as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from connectors.record import Record
     from flows.config import Config
 
-PIECE = 1_000
-"""Letters sent between two commits to their table."""
+PIECE_ROWS, PIECE_BYTES = 20_000, 33_554_432
+"""Letters sent between two commits to their table: each commit looks through the whole table."""
+
+_READ = 1_000
 
 _THREADS = 32  # appends under way: the log makes one commit of many
 _PARTITIONS = 1 << 32  # numbers from here on are no partitions of the log, but streams with a memory
@@ -71,8 +73,7 @@ def replay(
     Raises HeadraceError where the log or the table cannot be written; the same command, once more, goes on from there.
     """
     done = Replayed()
-    for letters in chosen(table, choice, PIECE):
-        rows = letters.to_pylist()
+    for rows in _pieces(chosen(table, choice, _READ)):
         kept = _kept(rows, config, log)
         records: dict[str, Record] = {}
         keys: dict[str, list[Any]] = {}
@@ -92,6 +93,20 @@ def replay(
         done.replayed += len(records)
         tell(len(rows))
     return done
+
+
+def _pieces(letters: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
+    """The letters, as many together as are sent between two commits."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for table in letters:
+        if rows and (len(rows) + table.num_rows > PIECE_ROWS or size + table.nbytes > PIECE_BYTES):
+            yield rows
+            rows, size = [], 0
+        rows += table.to_pylist()
+        size += table.nbytes
+    if rows:
+        yield rows
 
 
 def _kept(rows: Sequence[Mapping[str, Any]], config: Config, log: Log) -> dict[tuple[int, int], Record]:

@@ -23,6 +23,11 @@ def dlq(config: Path, *arguments: str, code: int = 0) -> str:
     return done.output if code else done.stdout
 
 
+def failed(config: Path, *arguments: str) -> BaseException | None:
+    """What a command that is made to die dies of."""
+    return CliRunner().invoke(app, ["dlq", *arguments, "-c", str(config)]).exception
+
+
 def listed(config: Path, *arguments: str) -> list[dict[str, Any]]:
     """The letters that `dlq list` names."""
     found = json.loads(dlq(config, "list", "--json", *arguments))

@@ -12,11 +12,14 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from connectors.record import new_request_id
+from connectors.log.seeking import between, ends
+from connectors.record import new_request_id, now_microseconds
 from connectors.sinks.dead_letters import SCHEMA
 from connectors.sinks.letter_table import KEY, letter_table, remove
-from tests.dlq.letters import dlq, letters, listed, replayed
-from tests.flows.pipelines import write_config
+from headrace.dlq import replay
+from tests.dlq.letters import dlq, failed, letters, listed, replayed
+from tests.dlq.test_replay import sent_again
+from tests.flows.pipelines import opened, write_config
 
 REQUEST = new_request_id()
 
@@ -192,3 +195,52 @@ def test_what_cannot_be_replayed_is_said_and_stays(path: Path) -> None:
     }.items():
         assert reason in reasons[number]
     assert numbers(listed(path)) == [1, 2, 3, 4, 5, 6]
+
+
+class _Interrupted(Exception):
+    """Stands for a death of the command that costs no process: tests/dlq/test_kills.py has real ones."""
+
+
+def test_what_was_appended_is_known_to_the_next_command_whatever_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(path, [letter(n) for n in range(4)])
+    _, log = opened(path)
+
+    append = replay._append
+
+    def interrupted(*arguments: Any) -> None:
+        append(*arguments)
+        raise _Interrupted
+
+    for n in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(replay, "_append", interrupted)
+            assert isinstance(failed(path, "replay", "--where", f"index = {n}"), _Interrupted)
+        assert numbers(listed(path)) == list(range(n, 4))
+    assert json.loads(dlq(path, "drop", "--where", "index = 2", "--json")) == {"dropped": 1}
+    assert numbers(listed(path)) == [3]
+    assert replayed(path) == {"replayed": 1, "finished": 0, "not_replayed": []}
+    assert sorted(record.first_index for record in sent_again(log)) == [0, 1, 3]
+    assert listed(path) == []
+
+
+def test_an_interruption_that_the_log_cannot_tell_of_any_more_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(path, [letter(1)])
+    with monkeypatch.context() as patched:
+        patched.setattr("headrace.dlq.replay.remove", lambda *_: 1 // 0)
+        failed(path, "replay")
+    _, log = opened(path)
+    [(partition, offset)] = [
+        (p, o) for p, end in ends(log).items() for o, record in between(log, p, 0, end) if record.replay
+    ]
+    for p in range(log.partitions):
+        log.reader([p], {}, group="headrace").commit({p: offset + 1 if p == partition else 0})
+    later = now_microseconds() + 8 * 24 * 3_600_000_000
+    assert log.retain(now=later) == 1  # type: ignore[attr-defined]
+    says = dlq(path, "replay", code=1)
+    assert "cannot tell any more" in says
+    assert "replay.json" in says
+    assert len(listed(path)) == 1

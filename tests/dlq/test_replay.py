@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connectors.log import Log
+from connectors.log.seeking import between, ends
+from connectors.record import Record
 from tests.dlq.forked import drain
 from tests.dlq.letters import dlq, letters, listed, replayed
 from tests.flows.pipelines import STREAM, append, event_ids, opened, rows, write_config
@@ -16,6 +21,12 @@ from tests.services.web import Request, WebServer
 
 def stream(tmp_path: Path, **settings: Any) -> Path:
     return write_config(tmp_path, {"streams": {"pay": {"id": STREAM, **settings}}})
+
+
+def sent_again(log: Log) -> list[Record]:
+    """The records of the log that send an event again."""
+    found = [record for p, end in ends(log).items() for _, record in between(log, p, 0, end)]
+    return [record for record in found if record.replay is not None]
 
 
 @pytest.fixture
@@ -42,6 +53,8 @@ def test_what_a_strict_schema_refused_lands_once_the_schema_may_grow(tmp_path: P
     path = stream(tmp_path, steps=[{"mask": {"event.mail": "hash"}}])
     assert replayed(path)["replayed"] == 2
     assert listed(path) == []
+    for record in sent_again(log):  # a broker that took what its producer never heard of
+        log.append(record)
     drain(path)
     landed = rows(config, "event_id, received_at, event.new, event.mail")
     assert sorted(row[0] for row in landed) == sorted(first + refused + good)
@@ -96,3 +109,27 @@ def test_what_a_server_refused_goes_to_that_server_alone_and_fails_again_into_th
     drain(path)
     assert letters(config.data) == []
     assert sorted(event_ids(config))[:3] == sorted(ids)
+
+
+def test_what_the_log_has_no_more_is_sent_from_the_letter_as_it_was(tmp_path: Path) -> None:
+    path = stream(tmp_path, schema="reject")
+    config, log = opened(path)
+    append(log, [{"source": "a", "event": {"n": 1}}])
+    drain(path)
+    odd = {"n": "three", "new": {"a b": 1.10, "big": 9007199254740993}}
+    event = {"timestamp": "2025-01-01T00:00:00.5+02:00", "source": "a", "event": odd, "metadata": {"m": 1}, "more": [1]}
+    [refused] = append(log, [event], key="k")
+    drain(path)
+    [letter] = listed(path)
+    log.close()
+    shutil.rmtree(config.data / "log")
+    path = stream(tmp_path, types={"event.n": "VARCHAR"})
+    assert replayed(path)["replayed"] == 1
+    drain(path)
+    columns = "event_id, received_at, timestamp, source, event.new, metadata.m, _rescued"
+    [row] = [row for row in rows(config, columns) if row[0] == refused]
+    assert row[1].isoformat() == letter["received_at"].replace("Z", "+00:00")
+    assert row[2].isoformat() == "2024-12-31T22:00:00.500000+00:00"
+    assert row[3:6] == ("a", {"a b": 1.1, "big": 9007199254740993}, 1)
+    assert json.loads(row[6]) == {"event.n": "three", "more": [1]}
+    assert letters(config.data) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from connectors.errors import HeadraceError
+from connectors.record import format_instant, now_microseconds
 from flows.config import load
 from flows.replay import swap
 from tests.flows.pipelines import STREAM, Feeder, Worker, append, event_ids, rows, until, write_config
@@ -169,3 +172,41 @@ def test_what_cannot_be_swapped_is_refused(tmp_path: Path) -> None:
     for into, told in (("files", "is no Delta table"), ("copy", "no route of 'pay'"), ("lake", "has no table")):
         with pytest.raises(HeadraceError, match=told):
             replay(config, into, rebuild=True)
+
+
+def test_a_stream_with_a_memory_is_rebuilt_while_its_dataflow_is_stopped(tmp_path: Path) -> None:
+    """Events that its lane holds come to the new table when the dataflow starts again."""
+    window = {
+        "window": {"name": "w", "key": "source", "length": "2m", "lateness": "1m", "aggregate": {"seen": "count(*)"}}
+    }
+    config = lake(tmp_path, {"steps": [window]})
+    log = log_of(config)
+    now = now_microseconds()
+    for n in range(3):
+        receive(log, [{"source": "a", "timestamp": format_instant(now - MINUTE * (90 - n)), "event": {"n": n}}], now)
+    live(config)
+    lake(tmp_path, {"steps": [window, {"set": {"event.twice": "event.n * 2"}}]})
+    for n in range(3, 6):
+        receive(log, [{"source": "a", "timestamp": format_instant(now + n), "event": {"n": n}}], now + n)
+    live(config, stop_at_once=True)
+    assert len(rows(load(config))) < 6, "nothing was held"
+    running = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import fcntl, sys; f = open({str(tmp_path / 'data/state/0.lock')!r}, 'w');"
+            " fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline()
+    with pytest.raises(HeadraceError, match="has steps with a memory"):
+        replay(config, "lake", rebuild=True)
+    running.communicate()
+    done = replay(config, "lake", rebuild=True)
+    assert done.finished
+    live(config)
+    found = sorted(rows(load(config), "event.n, event.twice, event.w.seen"))
+    assert found == [(0, 0, 1), (1, 2, 2), (2, 4, 3), (3, 6, 1), (4, 8, 2), (5, 10, 3)]

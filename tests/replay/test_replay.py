@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
 from connectors.errors import HeadraceError
 from connectors.record import now_microseconds
+from connectors.sinks.store import open_store
 from flows.config import load
 from flows.replay.plan import only_one
 from tests.cli.conftest import run
 from tests.flows.pipelines import STREAM, append, event_ids, rows, write_config
+from tests.flows.test_kills import lake_in
 from tests.replay.replays import MINUTE, NOON, events, live, log_of, receive, replay
+from tests.services.web import Request, WebServer
 
 
 def two_lakes(directory: Path, stream: dict[str, Any] | None = None, **more: Any) -> Path:
@@ -47,6 +52,8 @@ def test_a_destination_that_no_route_names_gets_once_what_the_pipeline_keeps(tmp
     again = replay(config, "copy")
     assert (again.written, again.finished) == (0, True)
     assert numbers(config) == list(range(0, 100, 2))
+    shutil.rmtree(tmp_path / "copy")
+    assert replay(config, "copy").written == 50, "a table that was lost is made again"
 
 
 def test_without_an_end_the_same_command_takes_what_has_come_since(tmp_path: Path) -> None:
@@ -61,7 +68,7 @@ def test_without_an_end_the_same_command_takes_what_has_come_since(tmp_path: Pat
 
 def test_times_of_receipt_are_half_open_whatever_the_order_in_the_log(tmp_path: Path) -> None:
     """Gateways' clocks differ, so a record may have been received before the one that lies ahead of it."""
-    config = two_lakes(tmp_path)
+    config = two_lakes(tmp_path, log={"embedded": {"path": str(tmp_path / "log"), "partitions": 1}})
     log = log_of(config)
     order = [0, 2, 1, 4, 3, 5, 7, 6, 9, 8]
     for minute in order:
@@ -141,8 +148,14 @@ def test_what_the_dataflow_has_yet_to_bring_is_left_to_it(tmp_path: Path) -> Non
     assert numbers(config, "lake") == list(range(20))
 
 
-def test_files_that_are_there_are_known_by_their_events(tmp_path: Path) -> None:
-    files = {"files": {"type": "parquet", "uri": str(tmp_path / "files" / "{stream}")}}
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_files_that_are_there_are_known_by_their_events(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "s3":
+        monkeypatch.setenv("TEST_S3_SECRET", request.getfixturevalue("s3").secret_key)
+    place = {name: value for name, value in lake_in(where, tmp_path, request).items() if name != "commit_interval"}
+    files = {"files": place | {"type": "parquet"}}
     route = [{"to": ["files"]}]
     config = two_lakes(tmp_path, {"routes": route, "steps": [{"filter": "event.n < 10"}]}, destinations=files)
     append(log_of(config), events(0, 20))
@@ -150,10 +163,49 @@ def test_files_that_are_there_are_known_by_their_events(tmp_path: Path) -> None:
     two_lakes(tmp_path, {"routes": route}, destinations=files)
     done = replay(config, "files")
     assert (done.written, done.already_there) == (10, 10)
-    assert replay(config, "files").written == 0
-    found = duckdb.sql(f"SELECT event_id, event.n FROM '{tmp_path}/files/pay/*/*.parquet'").fetchall()
-    assert sorted(n for _, n in found) == list(range(20))
-    assert len({event for event, _ in found}) == 20
+    assert replay(config, "files", "offset:0").written == 0
+    settings = load(config).destinations["files"]
+    store = open_store(settings, "pay")  # type: ignore[arg-type]
+    tables = [
+        pq.read_table(pa.BufferReader(store.read(f"{day}/{name}")), columns=["event_id", "event"])
+        for day in {f"date={datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (0, 1)}
+        for name in store.names(day)
+    ]
+    found = pa.concat_tables(tables).to_pylist()
+    assert sorted(row["event"]["n"] for row in found) == list(range(20))
+    assert len({row["event_id"] for row in found}) == 20
+
+
+def test_a_destination_that_events_are_sent_to_is_waited_for_and_what_it_refuses_is_a_dead_letter_once(
+    tmp_path: Path,
+) -> None:
+    down = [503] * 3
+
+    def answer(request: Request) -> int:
+        if down:
+            return down.pop()
+        return 400 if b'"n":2' in request.body else 200
+
+    server = WebServer(answer)
+    hook = {"hook": {"type": "http", "url": server.url, "batch_rows": 1}}
+    config = two_lakes(tmp_path, destinations=hook)
+    append(log_of(config), events(0, 4))
+    done = replay(config, "hook")
+    assert (done.written, done.refused, done.dead_letters) == (3, 1, 1)
+    again = replay(config, "hook", "offset:0")
+    assert (again.written, again.refused, again.dead_letters) == (3, 1, 0)
+    server.stop()
+    assert list(letters(config).values()) == [1]
+
+
+def test_a_text_that_is_no_place_in_the_log_is_wrong_usage_with_the_forms_that_there_are(tmp_path: Path) -> None:
+    config = two_lakes(tmp_path)
+    told = run("replay", "pay", "--config", config, "--into", "copy", "--from", "yesterday", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "--from" in told.stderr
+    assert "2h" in told.stderr
+    told = run("replay", "pay", "--config", config, "--into", "lake", "--rebuild", "--to", "2h", cwd=tmp_path)
+    assert told.returncode == 2
 
 
 PARSE = {"parse": {"field": "event.message", "as": "json", "into": "event.m", "on_error": "dead_letter"}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.columns import EXTRA, EXTRA_TYPE, Path, column, dotted, literal, quoted
+from flows.columns import EXTRA, EXTRA_TYPE, NO_EXTRA, Path, column, dotted, literal, quoted
 from flows.expression.values import duck_type
 from flows.steps.layer import DROP, Layer
 from flows.steps.mask.functions import json_function
@@ -41,7 +41,10 @@ def compile_mask(step: Mask, layer: Layer, key: str | None) -> Layer:
         items.append(f"{layer.guarded(sql)} AS {name}")
     masked = {item.rpartition(" AS ")[2] for item in items}
     carried = [column(path) for path in columns if path != EXTRA and column(path) not in masked]
-    if EXTRA in columns:
+    if columns.get(EXTRA) == NO_EXTRA and not found_in:
+        items.append(column(EXTRA))
+    elif EXTRA in columns:
+        columns[EXTRA] = EXTRA_TYPE
         items.append(f"{masking.rescued(found_in)} AS {column(EXTRA)}")
     return layer.select([*carried, *items, *([DROP] if layer.drops else [])], columns=columns)
 

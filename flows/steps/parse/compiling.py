@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from flows.columns import EXTRA, TIMESTAMP, TIMESTAMP_TYPE, Path, column, dotted, literal, quoted
+from flows.columns import EXTRA, EXTRA_TYPE, NO_EXTRA, TIMESTAMP, TIMESTAMP_TYPE, Path, column, dotted, literal, quoted
 from flows.expression.lower import Scope, lower, resolve_names
 from flows.expression.syntax import parse as parse_expression
 from flows.expression.values import as_text
@@ -75,7 +75,7 @@ def place_parts(step: Parse, index: int, layer: Layer, shape: Shape, types: Mapp
         name = quoted(f"_part:{number}")
         items.append(f"CASE WHEN {read} THEN {sql} END AS {name}")
         parts[path] = (name, kind)
-    rescued = [column(EXTRA)] if EXTRA in below else []
+    rescued = [column(EXTRA)] if below.get(EXTRA, NO_EXTRA) != NO_EXTRA else []
     if extra is not None:
         items.append(f"CASE WHEN {read} THEN {extra} END AS {quoted('_part:extra')}")
         rescued.append(quoted("_part:extra"))
@@ -83,7 +83,7 @@ def place_parts(step: Parse, index: int, layer: Layer, shape: Shape, types: Mapp
     values = layer.select([*carried, *fate, *items], columns=below)
     placed = _placed(parts, below, parse_path(step.field), types, rescued)
     if EXTRA in below:
-        placed[EXTRA] = (concatenate(rescued), below[EXTRA])
+        placed[EXTRA] = (concatenate(rescued), EXTRA_TYPE if rescued else NO_EXTRA)
     written = [f"{sql} AS {column(path)}" if sql != column(path) else sql for path, (sql, _) in placed.items()]
     mark = DROP
     if step.on_error != "keep":

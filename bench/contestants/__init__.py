@@ -1,0 +1,1 @@
+"""The one pipeline, written for each of the programs that headrace is compared with."""

@@ -1,0 +1,124 @@
+"""Bodies that need no look are taken whole: the short way never decides otherwise than the walk over each event."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import events
+from gateway.answers import Refusal
+from gateway.events import Events, read_events
+
+GOOD = b'{"source":"a","event":{"n":1}}'
+TIMED = b'{"source":"a","event":{"n":1},"timestamp":"%s"}'
+DEEP = b'{"source":"a","event":%s1%s}'
+
+
+def outcome(body: bytes, *, ndjson: bool) -> Events | tuple[Any, ...]:
+    try:
+        return read_events(body, ndjson=ndjson)
+    except Refusal as refusal:
+        return refusal.error, refusal.detail, refusal.bad
+
+
+def members(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    assert len(dict(pairs)) == len(pairs), "a key is there twice"
+    return pairs
+
+
+def both(body: bytes, *, ndjson: bool) -> tuple[Any, Any]:
+    """What comes of a body, and what does where every event is looked at; lines as values, since blanks may differ."""
+    short = outcome(body, ndjson=ndjson)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "_need_no_look", lambda _: 0)
+        walked = outcome(body, ndjson=ndjson)
+    found = []
+    for one in (short, walked):
+        if isinstance(one, Events):
+            lines = [json.loads(line, object_pairs_hook=members) for line in one.lines.split(b"\n")]
+            assert len(lines) == one.count
+            assert b"\r" not in one.lines
+            found.append((one.count, one.batch, lines))
+        else:
+            found.append(one)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        GOOD + b"\n" + GOOD,
+        b" \n" + GOOD + b"\n\n" + GOOD + b"\n",
+        GOOD + b"\r\n" + GOOD + b"\r\n",
+        GOOD + GOOD,
+        GOOD + b" " + GOOD + b"\n" + b'{"source":"a",\n"event":{}}',
+        GOOD + GOOD + b'\n{"source":"a","event":{}\n}',
+        b'{"source":"a","event":{}\n}' + GOOD,
+        b'{"source":"a","event":{"a":{}\n,"b":{}}}' + GOOD,
+        b'{"source":"a","event":{"x":"}\n{"}}',
+        b'{"source":"a","event":{"n":1,"n":2}}',
+        b'{"source":"a","source":"b","event":{}}',
+        b'{"source":"a","event":{"n" :1,"n":2}}',
+        b'{"source":"a","event":{"a":{"n":1,"n":2}}}',
+        b'{"source":"a","event":{"n":1,"n":"\\u003a"}}',
+        b'{"source":"a","event":{"n":1,"\\u006e":"\\u003A"}}',
+        b'{"source":"a","event":{"a\\":":1,"b":":::"}}',
+        b'{"source":"a","event":{"a:":1,"a:":2}}',
+        b'{"source":"a","event":{},"other":{"n":1,"n":2}}',
+        b'{"source":"a","event":{},"other":"kept"}',
+        b'{"source":"a","event":{"n":1,"n":2},"timestamp":"2025-02-12T14:32:15+0100"}',
+        TIMED % b"2025-02-12T14:32:15Z",
+        TIMED % b"2025-02-12T14:32:15+00:00",
+        TIMED % b"20250212T143215Z",
+        TIMED % b"2025-02-12",
+        TIMED % b"0001-01-01T00:00:00+01:00",
+        TIMED % b"yesterday",
+        DEEP % (b'{"a":' * 99, b"}" * 99),
+        DEEP % (b'{"a":' * 100, b"}" * 100),
+        DEEP % (b'{"a":' + b"[" * 98, b"]" * 98 + b"}"),
+        DEEP % (b'{"a":' + b"[" * 99, b"]" * 99 + b"}"),
+        DEEP % (b'{"a":"' + b"[" * 300, b'"}'),
+        b'{"source":"","event":{}}',
+        b'{"source":"a","event":{},"metadata":null}',
+        b'{"source":"a","event":{"x":NaN}}',
+        b'{"source":"a","event":{"x":"\\ud800"}}',
+        b"",
+        b"\n",
+        b"[]",
+        b"{",
+    ],
+)
+@pytest.mark.parametrize("ndjson", [True, False])
+def test_a_body_comes_to_the_same_either_way(body: bytes, ndjson: bool) -> None:
+    short, walked = both(body, ndjson=ndjson)
+    assert short == walked
+
+
+TEXTS = st.text(alphabet='a:"{}[],\\\n\r\x00é', max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+EVENTS = st.fixed_dictionaries(
+    {"source": TEXTS, "event": st.dictionaries(TEXTS, VALUES, max_size=4)},
+    optional={"metadata": VALUES, "timestamp": st.sampled_from(["2025-02-12T14:32:15+01:00", "20250212T1432Z", "x"])},
+)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from([b"\n", b"", b"\n\n", b" \n"]), st.booleans())
+def test_any_events_come_to_the_same_either_way(given_: list[Any], between: bytes, escaped: bool) -> None:
+    body = between.join(json.dumps(event, ensure_ascii=escaped).encode() for event in given_)
+    short, walked = both(body, ndjson=True)
+    assert short == walked
+
+
+def test_plain_events_need_no_look() -> None:
+    lines = b"\n".join(msgspec.json.encode({"source": "a", "event": {"n": n, "t": "12:30"}}) for n in range(500))
+    assert events._need_no_look(lines) == 500
+    assert read_events(lines, ndjson=True).lines is lines

@@ -1,0 +1,99 @@
+"""What a batch costs that does not depend on the machine: queries, and plans of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from connectors.batch import LINES
+from flows.config import Stream
+from flows.processor import StreamProcessor, open_pipeline_engine
+from flows.queries import Queries
+from flows.routes import Route
+from flows.steps import Filter, Mask, Sample
+from tests.steps.parsing import lines_of
+
+STREAM = Stream(
+    id="x",
+    steps=(Filter("event.n > 0"), Mask({"event.card": "last4", "event.mail": "hash"}), Sample(0.5, "event.card")),
+    routes=(Route(to=("siem",), when="event.n > 3"), Route(to=("lake",))),
+)
+
+
+class Counting:
+    """A connection that notes what it is told."""
+
+    def __init__(self) -> None:
+        self._engine = open_pipeline_engine()
+        self.told: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._engine, name)
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            self.told.append(f"{name} {arguments[0] if arguments else ''}")
+            return method(*arguments, **named)
+
+        return noted
+
+
+def batch(first: int, count: int = 20, **more: Any) -> Any:
+    events = [{"n": n % 7, "card": f"4111{n:08d}", "mail": f"a{n}@b.c", **more} for n in range(first, first + count)]
+    return lines_of([{"source": "s", "event": event} for event in events])
+
+
+def lines(*texts: str) -> pa.Table:
+    count = len(texts)
+    received = pa.array([0] * count).cast(pa.timestamp("us", "UTC"))
+    return pa.table(
+        {
+            "request_id": ["r"] * count,
+            "index": range(count),
+            "received_at": received,
+            "_offset": [0] * count,
+            "line": texts,
+        },
+        schema=LINES,
+    )
+
+
+def test_a_batch_of_a_known_shape_is_one_query_that_is_planned_already() -> None:
+    engine = Counting()
+    processor = StreamProcessor("s", STREAM, "lake", engine)  # type: ignore[arg-type]  # it is asked as one
+    for number in range(3):
+        processor.process(batch(number * 20))
+    engine.told.clear()
+    processor.process(batch(60))
+    assert [told.split(" ")[1] for told in engine.told] == ["EXECUTE"]
+
+
+def test_a_plan_made_earlier_gives_the_rows_of_the_batch_at_hand() -> None:
+    queries = Queries(open_pipeline_engine())
+    asked = f"SELECT line FROM {queries.source}"
+    found = []
+    for texts in (("a", "b"), ("c",), ("d", "e", "f"), ()):
+        queries.put(lines(*texts))
+        found.append(tuple(queries.run(asked).column("line").to_pylist()))
+        queries.clear()
+    assert found == [("a", "b"), ("c",), ("d", "e", "f"), ()]
+    assert queries.run(asked).num_rows == 0  # nothing is left of a batch
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_more_queries_than_plans_are_kept_give_their_own_rows_all_the_same(rounds: int) -> None:
+    queries = Queries(open_pipeline_engine(), kept=3)
+    queries.put(lines("a"))
+    for _ in range(rounds):
+        for number in range(8):
+            assert queries.run(f"SELECT {number} AS n FROM {queries.source}").column("n").to_pylist() == [number]
+
+
+def test_a_plan_outlives_a_change_of_the_catalog() -> None:
+    engine = open_pipeline_engine()
+    queries = Queries(engine)
+    for number in range(4):
+        engine.execute(f"CREATE OR REPLACE TEMP TABLE aside AS SELECT {number} AS a, {number} AS b{number}")
+        queries.put(lines("x"))
+        assert queries.run(f"SELECT a FROM aside, {queries.source}").column("a").to_pylist() == [number]

@@ -36,7 +36,7 @@ format: setup ## let ruff put the style right
 types: setup ## mypy --strict
 	$(BIN)/mypy
 
-bench: setup ## the one table of what is measured, beside what it is compared with (some 40 minutes; Q=--quick: 10); JSON in demo/bench.json
+bench: setup ## the one table of what is measured, beside what it is compared with (at most 80 minutes; Q=--quick: a coarse look); JSON in demo/bench.json
 	@mkdir -p demo
 	@$(BIN)/python -m bench $(Q) --json demo/bench.json
 	@$(BIN)/python -m bench.pii

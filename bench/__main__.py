@@ -1,6 +1,6 @@
 """All that is measured, as one table.
 
-python -m bench                      # about half an hour; --quick: some minutes, coarser; --only GROUP, --json FILE
+python -m bench                 # each group has its time: at most 80 minutes in all; --quick is a coarse look; --only GROUP
 
 Each group runs in a process of its own with a time of its own: one that fails, hangs or lacks something costs its own
 rows and no other's.
@@ -22,6 +22,7 @@ from bench.measure import measure
 from bench.rows import Row, Scale, of_result, table, told
 
 GROUPS = {
+    "dataflow": 900,
     "pipeline": 300,
     "steps": 600,
     "memory": 300,

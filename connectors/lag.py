@@ -30,7 +30,7 @@ def _follow(log: Log, partitions: Sequence[int], progress: Progress) -> None:
             for partition, end in reader.end_offsets().items():
                 floor = progress.floor(partition, -1)
                 if floor >= 0:  # else nothing has begun to be read
-                    LOG_LAG.labels(str(partition)).set(max(0, end - floor))
+                    LOG_LAG.labels(*map(str, log.place(partition))).set(max(0, end - floor))
         except HeadraceError:
             if reader is not None:  # whoever reads says what is wrong; the last measure stays
                 reader.close()

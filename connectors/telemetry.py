@@ -97,7 +97,7 @@ COMMIT_LATENCY = Histogram(
 LOG_LAG = Gauge(
     "headrace_log_lag_records",
     "Records of a partition of the log that not every destination has committed.",
-    ["partition"],
+    ["topic", "partition"],
     multiprocess_mode="livesum",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import assert_never
 
-from connectors.log import KafkaLogSettings, Log
+from connectors.log import Log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Rejects, Writer
 from connectors.sinks.connection import Endpoint
@@ -22,6 +22,8 @@ from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination, ParquetDestination, Pushed
+from connectors.sinks.snowflake.settings import SnowflakeDestination
+from connectors.sinks.snowflake.writer import SnowflakeWriter
 from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
 from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
 from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
@@ -37,25 +39,22 @@ def open_writers(
     `fresh` gives of the dead letters that destinations make those that are to be kept.
     """
     letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-    rejects = DeadLetters(letters, log.identity, topic_of(config), config_version(config), fresh)
+    rejects = DeadLetters(letters, log.identity, log.place, config_version(config), fresh)
     schemas = {stream: settings.schema for stream, settings in config.streams.items()}
     rollups = [table_of(name, rollup) for name, stream in config.streams.items() for rollup in stream.rollups]
     writers: dict[str, Writer] = {}
     for name, destination in config.destinations.items():
         if only not in (None, name):
             continue
+        refusals = Refusals(letters, log.identity, log.place, config_version(config), name, fresh)
         if isinstance(destination, Pushed):
-            refusals = Refusals(letters, log.identity, topic_of(config), config_version(config), name, fresh)
             writers[name] = PushWriter(open_endpoint(name, destination, config), name, refusals, destination.batching)
+        elif isinstance(destination, SnowflakeDestination):
+            writers[name] = SnowflakeWriter(destination, log.identity, refusals, rollups=rollups, name=name)
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)
     writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
     return writers
-
-
-def topic_of(config: Config) -> str:
-    """What dead letters name as the place in the log that an event came from."""
-    return config.log.topic if isinstance(config.log, KafkaLogSettings) else "events"
 
 
 def _table_writer(

@@ -28,7 +28,7 @@ from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_READ
 from flows.bounds import STAGE, Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
-from flows.destinations import open_writers, topic_of
+from flows.destinations import open_writers
 from flows.letters import Aside, letters_of
 from flows.lookups import watch
 from flows.newcomers import Newcomers
@@ -93,12 +93,9 @@ def wire(
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
     known = journals(config.data, log.identity)
-    processing = _Processing(config, names, read_elsewhere(config, log), version, known)
+    processing = _Processing(config, log.place, names, read_elsewhere(config, log), version, known)
     streams = StreamsSource(
-        lambda: [open_lane(config, name, log, NAME, topic_of(config), version) for name in own],
-        progress,
-        stop,
-        len(own),
+        lambda: [open_lane(config, name, log, NAME, version) for name in own], progress, stop, len(own)
     )
     deliveries = [Delivery(name, writer, carries=name != dead_letters.NAME) for name, writer in writers.items()]
     for delivery in deliveries:
@@ -112,6 +109,7 @@ class _Processing:
     def __init__(
         self,
         config: Config,
+        place: dead_letters.Place,
         names: Mapping[str, str],
         elsewhere: Mapping[str, Mapping[int, int] | None],
         version: str,
@@ -121,7 +119,7 @@ class _Processing:
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-        self._letters = letters_of(config, topic_of(config), version)
+        self._letters = letters_of(config, place, version)
         self._elsewhere = elsewhere
         self._known = known
         self._bounded: dict[int, Bounded] = {}

@@ -38,8 +38,8 @@ class Aside(msgspec.Struct, frozen=True):
 class Letters:
     """Makes dead letters of what pipelines set aside. The lines of the streams that are `masked` are not shown."""
 
-    def __init__(self, topic: str, config_version: str, masked: Collection[str] = ()) -> None:
-        self._topic = topic
+    def __init__(self, place: dead_letters.Place, config_version: str, masked: Collection[str] = ()) -> None:
+        self._place = place
         self._version = config_version
         self._masked = frozenset(masked)
 
@@ -56,7 +56,6 @@ class Letters:
                 aside.events,
                 stage=aside.stage,
                 stream=stream,
-                topic=self._topic,
                 partition=at,
                 config_version=self._version,
                 destination=aside.to,
@@ -67,19 +66,19 @@ class Letters:
                 stage=aside.stage,
                 error=aside.error,
                 stream=stream,
-                topic=self._topic,
                 partition=at,
                 config_version=self._version,
                 payload=stream not in self._masked,
                 destination=aside.to,
             )
-        return Rows(dead_letters.NAME, _placed(letters) if partition is None else letters)
+        numbered = _numbered(letters) if partition is None else letters
+        return Rows(dead_letters.NAME, dead_letters.placed(numbered, self._place))
 
 
-def letters_of(config: Config, topic: str, version: str | None = None) -> Letters:
-    """The dead letters of a configuration's pipelines; `topic` is what they name as the log, `version` the configuration."""
+def letters_of(config: Config, place: dead_letters.Place, version: str | None = None) -> Letters:
+    """The dead letters of a configuration's pipelines; `place` is the log's, `version` names the configuration."""
     masked = [name for name, stream in config.streams.items() if any(isinstance(step, Mask) for step in stream.steps)]
-    return Letters(topic, version or config_version(config), masked)
+    return Letters(place, version or config_version(config), masked)
 
 
 def set_aside(engine: duckdb.DuckDBPyConnection, events: str, columns: Columns, step: str, error: str) -> pa.Table:
@@ -100,7 +99,7 @@ def set_aside(engine: duckdb.DuckDBPyConnection, events: str, columns: Columns, 
     ).to_arrow_table()
 
 
-def _placed(letters: pa.Table) -> pa.Table:
+def _numbered(letters: pa.Table) -> pa.Table:
     partitions, offsets = split_places(letters.column("_offset"))
     for name, values in (("partition", partitions), ("offset", offsets)):
         letters = letters.set_column(letters.column_names.index(name), letters.schema.field(name), values)

@@ -149,10 +149,15 @@ def _endpoint(name: str, destination: Pushed, config: Config) -> Finding:
 
 def _destination(name: str, destination: Destination, config: Config) -> Finding:
     from connectors.sinks.settings import Pushed
+    from connectors.sinks.snowflake.session import Session
+    from connectors.sinks.snowflake.settings import SnowflakeDestination
 
     part = f"destination {name}"
     if isinstance(destination, Pushed):
         return _endpoint(name, destination, config)
+    if isinstance(destination, SnowflakeDestination):
+        Session(destination).close()
+        return Finding(part, "ok", f"signed in; files can be staged in {'.'.join(destination.place)}")
     if not destination.is_local:
         from connectors.sinks.probe import prove_conditional_put
 

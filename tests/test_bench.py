@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import duckdb
 import pytest
 
 from bench import __main__ as bench
+from bench import dataflow
 from bench.load import Request, load
 from bench.measure import Case, measure
 from bench.rows import Row, Scale, compared, table, told
@@ -129,3 +131,14 @@ def web() -> Iterator[WebServer]:
     server = WebServer()
     yield server
     server.stop()
+
+
+def test_the_dataflow_and_the_statement_it_is_compared_with_leave_the_same_rows(tmp_path: Path) -> None:
+    given = dataflow.logged(dataflow.payments(300), tmp_path, 50)
+    dataflow.drained(given, dataflow.CONFIG)()
+    dataflow.stated(given, dataflow.STATEMENT)()
+    columns = "event.transaction, event.card, event.email, event.amount, timestamp"
+    ours = duckdb.sql(f"SELECT {columns} FROM read_parquet('{tmp_path}/lake/payments/**/*.parquet') ORDER BY 1")
+    theirs = duckdb.sql(f"SELECT {columns} FROM '{tmp_path}/out.parquet' ORDER BY 1").fetchall()
+    assert ours.fetchall() == theirs
+    assert 0 < len(theirs) < 300

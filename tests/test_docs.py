@@ -19,6 +19,7 @@ import pytest
 from connectors.errors import HeadraceError
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings
 from connectors.sinks.settings import DeltaDestination, Maintenance, ParquetDestination, Pushed
+from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.syslog.settings import Cef
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
@@ -116,6 +117,7 @@ def test_an_error_of_the_api_is_explained_with_its_status(code: str) -> None:
             DeltaDestination,
             Maintenance,
             ParquetDestination,
+            SnowflakeDestination,
             *get_args(Pushed),
             Cef,
             Stream,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 NAME = "dead_letters"
 
@@ -35,6 +36,23 @@ ROUTES = "routes"
 """The stage of an event that was sent again for one destination, which the configuration does not send it to."""
 
 
+Place = Callable[[int], tuple[str, int]]
+"""The topic of a partition of the log, and its number there: `connectors.log.Log.place`."""
+
+
+def placed(letters: pa.Table, place: Place) -> pa.Table:
+    """The letters, whose `partition` is the log's number, with `topic` and `partition` as a person finds the record."""
+    numbers = letters["partition"]
+    distinct = pc.unique(numbers)
+    places = [place(number) for number in distinct.to_pylist()]
+    at = pc.index_in(numbers, distinct)
+    topics = pa.array([topic for topic, _ in places], pa.string()).take(at.combine_chunks())
+    partitions = pa.array([partition for _, partition in places], pa.int64()).take(at.combine_chunks())
+    for name, values in (("topic", topics), ("partition", partitions)):
+        letters = letters.set_column(letters.column_names.index(name), SCHEMA.field(name), values)
+    return letters
+
+
 Fresh = Callable[[pa.Table], pa.Table]
 """Which of some dead letters (`SCHEMA`, and `_offset`) are to be kept: those that are not there yet."""
 
@@ -45,13 +63,14 @@ def of_lines(
     stage: str,
     error: str,
     stream: str,
-    topic: str,
     partition: int,
     config_version: str,
     payload: bool,
     destination: str | None = None,
 ) -> pa.Table:
     """Dead letters of lines (`connectors.batch.LINES`) that no pipeline could take, with `_offset` for the writer.
+
+    Their `partition` is the log's number: `placed` says where that is.
 
     Without `payload` only their place in the log is kept: what cannot be parsed cannot be masked. With `destination`
     they were on their way to that one alone.
@@ -66,7 +85,7 @@ def of_lines(
         "destination": [destination] * count,
         "error": [error] * count,
         "config_version": [config_version] * count,
-        "topic": [topic] * count,
+        "topic": [None] * count,
         "partition": [partition] * count,
         "offset": lines["_offset"].to_pylist(),
         "index": lines["index"].to_pylist(),
@@ -82,12 +101,11 @@ def of_events(
     *,
     stage: str,
     stream: str,
-    topic: str,
     partition: int,
     config_version: str,
     destination: str | None = None,
 ) -> pa.Table:
-    """Dead letters of events that a step set aside, with `_offset` for the writer.
+    """Dead letters of events that a step set aside, with `_offset` for the writer, and the log's number as `partition`.
 
     `events` has `event_id`, `step`, `error`, `index`, `payload`, `received_at` and `_offset`. With `destination` they
     were on their way to that one alone.
@@ -98,7 +116,7 @@ def of_events(
         "stage": stage,
         "destination": destination,
         "config_version": config_version,
-        "topic": topic,
+        "topic": None,
         "partition": partition,
     }
     columns = {name: pa.array([value] * count) for name, value in same.items()}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh
+from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh, Place, placed
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.documents import EVENT_ID, payload_query
 from connectors.sinks.lane import Refused
@@ -26,7 +26,7 @@ class Refusals:
         self,
         settings: DeltaDestination,
         log_identity: str,
-        topic: str,
+        place: Place,
         config_version: str,
         destination: str,
         fresh: Fresh = lambda letters: letters,
@@ -34,7 +34,8 @@ class Refusals:
         """`settings` are those of the table of dead letters; `fresh` says which letters it is to have."""
         self._settings = settings
         self._identity = log_identity
-        self._same = {"topic": topic, "version": config_version, "destination": destination}
+        self._place = place
+        self._same = {"version": config_version, "destination": destination}
         self._destination = destination
         self._fresh = fresh
         self._writers: dict[str, TableWriter] = {}
@@ -67,7 +68,7 @@ class Refusals:
         try:
             letters = self._engine.sql(
                 f"SELECT {event_id} AS event_id, $stream AS stream, 'destination' AS stage, NULL::VARCHAR AS step,"
-                f" $destination AS destination, _reason AS error, $version AS config_version, $topic AS topic,"
+                f" $destination AS destination, _reason AS error, $version AS config_version, NULL::VARCHAR AS topic,"
                 f' $partition::BIGINT AS partition, _offset AS "offset", {index} AS index, payload,'
                 f" {received_at} AS received_at, _offset"
                 f" FROM ({payload_query(refused.rows.schema, 'refused')})",
@@ -75,4 +76,4 @@ class Refusals:
             ).to_arrow_table()
         finally:
             self._engine.unregister("refused")
-        return letters.cast(pa.schema([*SCHEMA, letters.schema.field("_offset")]))
+        return placed(letters.cast(pa.schema([*SCHEMA, letters.schema.field("_offset")])), self._place)

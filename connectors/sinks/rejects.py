@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
-from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh
+from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh, Place, placed
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
@@ -24,13 +24,13 @@ class DeadLetters:
         self,
         settings: DeltaDestination,
         log_identity: str,
-        topic: str,
+        place: Place,
         config_version: str,
         fresh: Fresh = lambda letters: letters,
     ) -> None:
         self._settings = settings
         self._identity = log_identity
-        self._topic = topic
+        self._place = place
         self._config_version = config_version
         self._fresh = fresh
         self._writers: dict[tuple[str, str, str], TableWriter] = {}
@@ -62,7 +62,7 @@ class DeadLetters:
                 )
             for partition in sorted(set(letters["partition"].to_pylist())):
                 of_partition = letters.filter(pa.compute.equal(letters["partition"], partition))
-                writer.stage(partition, of_partition, offsets[partition])
+                writer.stage(partition, placed(of_partition, self._place), offsets[partition])
             if writer.rows:
                 count = writer.rows
                 writer.commit(engine)
@@ -88,16 +88,11 @@ class DeadLetters:
         letters = engine.sql(
             f"SELECT event_id, $stream AS stream, 'schema' AS stage, NULL::VARCHAR AS step, $destination AS destination,"
             f" 'does not fit the table''s columns: ' || array_to_string(json_keys(_rescued), ', ') AS error,"
-            f' $version AS config_version, $topic AS topic, _partition AS partition, _offset AS "offset",'
+            f' $version AS config_version, NULL::VARCHAR AS topic, _partition AS partition, _offset AS "offset",'
             f" string_split(event_id, '-')[-1]::BIGINT AS index,"
             f" json_merge_patch(to_json({{{event}}}), json_object('_rescued', json(_rescued)))::VARCHAR AS payload,"
             f" received_at, _offset FROM rejected ORDER BY _partition, _offset",
-            params={
-                "stream": stream,
-                "destination": destination,
-                "version": self._config_version,
-                "topic": self._topic,
-            },
+            params={"stream": stream, "destination": destination, "version": self._config_version},
         ).to_arrow_table()
         engine.unregister("rejected")
         return letters

@@ -11,6 +11,7 @@ from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.settings import KafkaDestination
 from connectors.sinks.place import Place
+from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 from connectors.sinks.stdout import StdoutDestination
 from connectors.sinks.syslog.settings import SyslogDestination
@@ -98,6 +99,6 @@ Pushed = (
     | StdoutDestination
     | SyslogDestination
 )
-"""Destinations that events are sent to; the others are tables, at a `uri`."""
+"""Destinations that events are sent to; the others are tables."""
 
-Destination = DeltaDestination | ParquetDestination | Pushed
+Destination = DeltaDestination | ParquetDestination | SnowflakeDestination | Pushed

@@ -11,7 +11,8 @@ import msgspec
 
 from connectors.errors import ConfigError
 from connectors.log.settings import EmbeddedLogSettings, with_topics
-from connectors.sinks.settings import DeltaDestination, Destination, Pushed
+from connectors.sinks.place import Place
+from connectors.sinks.settings import DeltaDestination, Destination
 from connectors.values import Secret
 from flows.config import document
 from flows.config.decode import Decoder
@@ -147,7 +148,7 @@ def _config(grammar: Grammar, path: Path) -> Config:
 
 
 def _placed(destination: Destination, base: Path) -> Destination:
-    if isinstance(destination, Pushed) or "://" in destination.uri:
+    if not isinstance(destination, Place) or "://" in destination.uri:
         return destination
     uri: str = os.path.normpath(base / Path(destination.uri).expanduser())
     if isinstance(destination.uri, Secret):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings, LogSettings
+from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.settings import Destination
 from connectors.values import Between, Bytes, Kind, Secret
 from flows.kinds import Data, Expression, FieldPath
@@ -60,6 +61,7 @@ READ_AS: dict[tuple[type[msgspec.Struct], str], Any] = {
     (Dynamic, "key"): Expression,
     (Window, "key"): Expression,
     (Route, "when"): Expression,
+    (HttpDestination, "body"): Data | None,
 }
 """What a plain `str` of a step or a route means, where its struct's own annotation does not say it."""
 

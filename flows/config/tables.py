@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import UNSET
 
 from connectors.sinks.place import Place
-from connectors.sinks.settings import Pushed
+from connectors.sinks.snowflake.identifiers import qualified
+from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.values import as_written
 from flows.config.report import Report
 
@@ -30,11 +31,11 @@ _S3_ONLY = (
 def check_destination(path: str, destination: Any, report: Report) -> None:
     """Tells what is wrong with one destination's address and with the options that go with it.
 
-    Of those that events are sent to, the struct itself does.
+    Of those that are no files, the struct itself does.
     """
-    if isinstance(destination, Pushed) or destination.uri is UNSET:
+    uri: Any = getattr(destination, "uri", UNSET)
+    if uri is UNSET or not isinstance(destination, Place):
         return
-    uri = destination.uri
     for name in _TEMPLATE.findall(uri):
         if name != "stream":
             remedy = "only {stream} does, for the stream's name"
@@ -69,24 +70,39 @@ def check_tables(routed: dict[str, list[str]], destinations: dict[str, Any], rep
     for stream, names in routed.items():
         for name in names:
             destination = destinations.get(name)
-            if destination is None or isinstance(destination, Pushed) or destination.uri is UNSET:
+            found = _table_and_template(destination, stream)
+            if found is None:
                 continue
-            table = _table(destination, stream)
+            table, key, template = found
             other = taken.setdefault(table, (stream, name))
             if other == (stream, name):
                 continue
-            if other[0] != stream and "{stream}" not in destination.uri:
+            if other[0] != stream and "{stream}" not in template:
                 what = f"the streams {other[0]!r} and {stream!r} land in the same table"
-                report.add(f"destinations.{name}.uri", what, "put {stream} into the uri, or give each its destination")
+                remedy = f"put {{stream}} into the {key}, or give each its destination"
+                report.add(f"destinations.{name}.{key}", what, remedy)
             else:
                 what = f"its table of stream {stream!r} is that of destination {other[1]!r} for {other[0]!r} too"
-                report.add(f"destinations.{name}.uri", what, "give each destination a place of its own")
+                report.add(f"destinations.{name}.{key}", what, "give each destination a place of its own")
     ordered = sorted(table.rstrip("/") + "/" for table in taken)
     for outer, inner in pairwise(ordered):
         if inner.startswith(outer):
             stream, name = taken[inner.rstrip("/")]
             what = f"its table of stream {stream!r} lies inside that of stream {taken[outer.rstrip('/')][0]!r}"
             report.add(f"destinations.{name}.uri", what, "give each destination a place of its own")
+
+
+def _table_and_template(destination: Any, stream: str) -> tuple[str, str, str] | None:
+    """(what tells the table from all others, the setting that names it, that setting); None where there is none."""
+    if isinstance(destination, SnowflakeDestination):
+        # An address of its own, which none of a file can lie in.
+        where = (destination.account.lower(), destination.host or "", str(destination.port or ""))
+        table = qualified(*where, *destination.place, destination.table_of(stream)).replace("/", "%2F")
+        return f"snowflake:{table}", "table", destination.table
+    uri: Any = getattr(destination, "uri", UNSET)
+    if uri is UNSET or not isinstance(destination, Place):
+        return None
+    return _table(destination, stream), "uri", uri
 
 
 def _table(destination: Place, stream: str) -> str:

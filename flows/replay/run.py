@@ -22,6 +22,7 @@ from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Rows
 from connectors.sinks.settings import DeltaDestination, ParquetDestination
+from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.upkeep import open_table
 from connectors.source import Stop
 from connectors.telemetry import EVENTS_DROPPED, EVENTS_READ, EVENTS_REPEATED, ROWS_COMMITTED, ROWS_REFUSED
@@ -83,6 +84,11 @@ class Replay:
             known = ", ".join(sorted(config.destinations)) or "none"
             raise HeadraceError(
                 f"--into: there is no destination '{asked.into}' in {config.file}", remedy=f"its destinations: {known}"
+            )
+        if isinstance(config.destinations[asked.into], SnowflakeDestination):
+            raise HeadraceError(
+                f"--into: '{asked.into}' is a table in Snowflake, where a replay would double what is there",
+                remedy="replay into a Delta table, and load that",
             )
         self._config = config
         self._asked = asked

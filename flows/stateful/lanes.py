@@ -83,7 +83,7 @@ def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]
     return found
 
 
-def open_lane(config: Config, name: str, log: Log, group: str, topic: str, version: str) -> Lane:
+def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> Lane:
     """The lane of the stream called `name`; dead letters name the configuration by `version`.
 
     Raises HeadraceError where its store cannot be read.
@@ -95,7 +95,7 @@ def open_lane(config: Config, name: str, log: Log, group: str, topic: str, versi
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
     known = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
-    return Lane(name, store, reader, pipeline, letters_of(config, topic, version), Bounded(known))
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), Bounded(known))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

@@ -106,5 +106,7 @@ def _remembered(
 
 
 def _with_letters(config: Config, name: str, came: Came) -> dict[str, list[Rows]]:
-    letters = [Letters("", config_version(config)).of(name, aside) for aside in came.letters]
+    letters = [
+        Letters(lambda partition: ("", partition), config_version(config)).of(name, aside) for aside in came.letters
+    ]
     return came.rows | ({dead_letters.NAME: letters} if letters else {})

@@ -34,7 +34,6 @@ PIECE_ROWS, PIECE_BYTES = 20_000, 33_554_432
 _READ = 1_000
 
 _THREADS = 32  # appends under way: the log makes one commit of many
-_PARTITIONS = 1 << 32  # numbers from here on are no partitions of the log, but streams with a memory
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -74,12 +73,12 @@ def replay(
     """
     done = Replayed()
     for rows in _pieces(chosen(table, choice, _READ)):
-        kept = _kept(rows, config, log)
+        kept = _kept(rows, log)
         records: dict[str, Record] = {}
         keys: dict[str, list[Any]] = {}
         for row in rows:
             try:
-                record = record_of(row, kept.get((row["partition"], row["offset"])), config)
+                record = record_of(row, kept.get((row["topic"], row["partition"], row["offset"])), config)
             except CannotReplay as exc:
                 left = Left(row["event_id"], row["stream"], row["stage"], row["destination"], str(exc))
                 done.not_replayed.append(left)
@@ -109,19 +108,19 @@ def _pieces(letters: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
         yield rows
 
 
-def _kept(rows: Sequence[Mapping[str, Any]], config: Config, log: Log) -> dict[tuple[int, int], Record]:
-    """What the log still has at the letters' places."""
-    from flows.destinations import topic_of
-
+def _kept(rows: Sequence[Mapping[str, Any]], log: Log) -> dict[tuple[str, int, int], Record]:
+    """What the log still has at the letters' topics, partitions and offsets."""
+    numbers = {log.place(number): number for number in range(log.partitions)}
     wanted: dict[int, set[int]] = {}
     for row in rows:
-        if row["partition"] is not None and row["topic"] == topic_of(config) and row["partition"] < _PARTITIONS:
-            wanted.setdefault(row["partition"], set()).add(row["offset"])
+        number = numbers.get((row["topic"], row["partition"]))
+        if number is not None:
+            wanted.setdefault(number, set()).add(row["offset"])
     if not wanted:
         return {}
     until = ends(log)
     return {
-        (partition, offset): record
+        (*log.place(partition), offset): record
         for partition, offsets in wanted.items()
         if partition in until
         for offset, record in records_at(log, partition, sorted(offsets), until[partition]).items()

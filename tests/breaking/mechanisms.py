@@ -134,7 +134,7 @@ MECHANISMS: dict[str, Mechanism] = {
                 "        self._next, self._first = {}, {}\n",
             ),
         ),
-        "tests/sinks/test_delivery.py::test_a_table_is_asked_again_after_a_reset_and_nothing_is_doubled",
+        "tests/sinks/test_delivery.py::test_a_commit_whose_answer_was_lost_is_found_after_a_reset_and_the_same_writer_goes_on",
     ),
     "fence": Mechanism(
         "2",
@@ -233,6 +233,37 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/sinks/test_push.py::test_what_is_refused_again_after_a_restart_is_one_dead_letter",
+    ),
+    "replay-is-noted": Mechanism(
+        "2",
+        "a replay of dead letters notes what it is about to append, and the next command looks for it in the log",
+        (("headrace/dlq/journal.py", "        opened = log()\n", "        return None\n        opened = log()\n"),),
+        "tests/dlq/test_commands.py::test_what_was_appended_is_known_to_the_next_command_whatever_it_is",
+    ),
+    "letter-makes-the-id": Mechanism(
+        "2",
+        "a dead letter is sent again under an id that it alone determines",
+        (("connectors/record.py", '    return _hashed("replay', '    return new_request_id() or _hashed("replay'),),
+        "tests/dlq/test_replay.py::test_what_a_strict_schema_refused_lands_once_the_schema_may_grow",
+    ),
+    "to-whom-it-was-refused": Mechanism(
+        "2",
+        "what one destination had refused is sent again to that one alone",
+        (("headrace/dlq/event.py", "destination, origin)", "None, origin)"),),
+        "tests/dlq/test_replay.py::"
+        "test_what_a_server_refused_goes_to_that_server_alone_and_fails_again_into_the_letters",
+    ),
+    "past-the-windows": Mechanism(
+        "2",
+        "what has passed its windows and is sent again is not counted in them again",
+        (
+            (
+                "flows/stateful/pipeline.py",
+                "        if lines.to is not None:\n            return self._again(lines)\n",
+                "",
+            ),
+        ),
+        "tests/dlq/test_memory.py::test_what_a_destination_refused_is_not_counted_again",
     ),
     "window-state": Mechanism(
         "2",

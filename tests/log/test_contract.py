@@ -11,7 +11,7 @@ import pytest
 
 from connectors.errors import HeadraceError
 from connectors.log import Log, LogSettings
-from connectors.record import now_microseconds
+from connectors.record import Replay, new_request_id, now_microseconds, replay_request_id
 from tests.log.records import everything, record, writer_process
 
 Opened = Callable[[LogSettings], Log]
@@ -21,6 +21,20 @@ def test_a_record_comes_back_as_it_was_appended(log: Log) -> None:
     sent = record(b'{"source":"a"}\n{"source":"\xc3\xa9 \xff"}', key="k")
     position = log.append(sent)
     assert everything(log)[position.partition] == [(position.offset, sent)]
+
+
+def test_a_record_that_sends_an_event_again_says_whose_it_is_and_a_repeat_of_it_is_known(log: Log) -> None:
+    letter = replay_request_id(["a-1", None, 7])
+    whose = Replay(new_request_id(), 1_700_000_000_000_001, "hook", (2, 9))
+    sent = msgspec.structs.replace(record(), request_id=letter, first_index=3, replay=whose)
+    positions = [log.append(sent), log.append(record(key="k")), log.append(sent)]
+    partition = positions[0].partition
+    assert [row for row in everything(log)[partition] if row[1].replay] == [
+        (position.offset, sent) for position in (positions[0], positions[2])
+    ]
+    assert (sent.as_sent.request_id, sent.as_sent.received_at) == (whose.request_id, whose.received_at)
+    found = log.keyed_requests(partition, since=sent.received_at, before_offset=positions[2].offset)
+    assert (sent.stream, letter, 3, sent.received_at, positions[0].offset) in found
 
 
 def test_records_of_a_partition_come_in_the_order_they_were_appended(log: Log) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -19,7 +20,7 @@ from connectors.log import EmbeddedLogSettings, Log, LogSettings
 from connectors.log.embedded import EmbeddedLog
 from connectors.log.embedded.commits import GroupCommit
 from connectors.log.embedded.store import begin, open_store
-from connectors.record import now_microseconds
+from connectors.record import Replay, now_microseconds
 from tests.log.records import everything, record
 from tests.services.process import ROOT
 
@@ -374,3 +375,21 @@ def _commit(log: Log, group: str, offsets: dict[int, int]) -> None:
     reader = log.reader([0], {}, group=group)
     reader.commit(offsets)
     reader.close()
+
+
+def test_a_log_made_before_events_could_be_sent_again_is_taken_up(settings: EmbeddedLogSettings) -> None:
+    log = EmbeddedLog(settings)
+    old = record(key="k")
+    log.append(old)
+    log.close()
+    with sqlite3.connect(settings.path / "log.db") as database:
+        database.execute("ALTER TABLE records DROP COLUMN replay")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    grown = EmbeddedLogSettings(path=settings.path, partitions=3)
+    log = EmbeddedLog(grown)
+    again = msgspec.structs.replace(record(key="l"), replay=Replay(old.request_id, 7))
+    log.append(again)
+    log.close()
+    found = [one for rows in everything(EmbeddedLog(grown)).values() for _, one in rows]
+    assert sorted(found, key=lambda one: one.received_at) == [old, again]

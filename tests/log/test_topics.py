@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+import pyarrow as pa
 import pytest
 from kafka import KafkaAdminClient
 
+from connectors.batch import LINES
 from connectors.errors import Unavailable
 from connectors.log import KafkaLogSettings, Log, LogSettings
 from connectors.record import Record, new_request_id, now_microseconds
+from connectors.sinks import dead_letters
 from tests.log.conftest import kafka_settings, topics_settings
 from tests.log.records import everything
 
+LINE = {"request_id": "r", "index": 0, "received_at": 0, "_offset": 7, "line": "{}"}
 Opened = Callable[[LogSettings], Log]
 
 
@@ -118,3 +122,13 @@ def test_what_a_group_committed_is_found_by_number(base: KafkaLogSettings, opene
 
 def _record(stream: str) -> Record:
     return Record(stream, new_request_id(), now_microseconds(), 1, b"{}")
+
+
+def test_a_dead_letter_names_the_topic_and_the_partition_in_it(base: KafkaLogSettings, opened: Opened) -> None:
+    log = opened(topics_settings(base, {"a": "pay", "b": "web"}))
+    lines = pa.table({name: [values] for name, values in LINE.items()}, schema=LINES)
+    letters = dead_letters.of_lines(
+        lines, stage="parse", error="e", stream="web", partition=3, config_version="v", payload=True
+    )
+    [row] = dead_letters.placed(letters, log.place).to_pylist()
+    assert (row["topic"], row["partition"], row["offset"]) == (f"{base.topic}.web", 1, 7)

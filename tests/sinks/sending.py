@@ -47,7 +47,7 @@ class Sending:
     def __init__(self, endpoint: Any, directory: Path, batching: Batching | None = None, *, name: str = "out") -> None:
         self.letters = directory / "dead_letters"
         letters = DeltaDestination(uri=str(self.letters), partition_by=())
-        refusals = Refusals(letters, "log-1", "events", "v1", name)
+        refusals = Refusals(letters, "log-1", lambda partition: ("events", partition), "v1", name)
         self.writer = PushWriter(endpoint, name, refusals, batching)
 
     def hand_over(self, rows: pa.Table, *, partition: int = 0, stream: str = STREAM) -> int:

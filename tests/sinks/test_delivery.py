@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import Fenced, Transient
+from connectors.sinks import delta_table
 from connectors.sinks.base import Outcome, Progress, Rows
 from connectors.sinks.delivery import Delivery
 from connectors.source import NEAR, beginning, resumed
@@ -208,6 +209,29 @@ def test_a_table_is_asked_again_after_a_reset_and_nothing_is_doubled(tmp_path: P
     dataflow.writer.reset()
     assert dataflow.writer.held_bytes == 0
     assert dataflow.writer.floor(0) is None
+    for offset in range(3):
+        dataflow.stage([{"source": "s", "event": {"a": offset + 1}}], offset=offset)
+    dataflow.commit()
+    assert sorted(row["event"]["a"] for row in read_table(tmp_path / "payments")) == [1, 2, 3]
+
+
+def test_a_commit_whose_answer_was_lost_is_found_after_a_reset_and_the_same_writer_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = delta_table.write_deltalake
+
+    def unanswered(*given: Any, **options: Any) -> None:
+        write(*given, **options)
+        raise OSError("the connection was reset")
+
+    dataflow = Dataflow(tmp_path)
+    dataflow.take([{"source": "s", "event": {"a": 1}}], offset=0)
+    dataflow.stage([{"source": "s", "event": {"a": 2}}], offset=1)
+    monkeypatch.setattr(delta_table, "write_deltalake", unanswered)
+    with pytest.raises(Transient):
+        dataflow.commit()
+    monkeypatch.undo()
+    dataflow.writer.reset()
     for offset in range(3):
         dataflow.stage([{"source": "s", "event": {"a": offset + 1}}], offset=offset)
     dataflow.commit()

@@ -160,7 +160,8 @@ def test_schema_rescue_adds_no_column(tmp_path: Path) -> None:
 
 def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dataflow() -> Dataflow:
-        letters = DeadLetters(DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", "events", "v1")
+        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
+        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
         return Dataflow(tmp_path, schema="reject", rejects=letters)
 
     dataflow().take([event(a=1)], offset=0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import pytest
 
@@ -19,6 +21,7 @@ from flows.config import check
 from tests.flows.pipelines import STREAM, Worker, append, drain, opened, until, write_config
 from tests.services.web import Request, WebServer
 from tests.sinks.sending import Sending, event, ids, rows_of
+from tests.sinks.tables import STREAM as STREAM_NAME
 from tests.sinks.tables import read_table
 
 
@@ -83,6 +86,103 @@ def test_a_receiver_with_the_key_knows_who_sent_it(tmp_path: Path, server: WebSe
     [request] = server.requests
     digest = hmac.new(b"k", b"1700000000." + request.body, sha256).hexdigest()
     assert request.headers["x-headrace-signature"] == f"t=1700000000,v1={digest}"
+
+
+def test_a_receiver_with_the_key_knows_the_body_as_github_signs_it(tmp_path: Path, server: WebServer) -> None:
+    settings = {"sign_key": Secret("k"), "sign": "body", "sign_header": "X-Hub-Signature-256", "compress": True}
+    sent(tmp_path, server, **settings).deliver(rows_of([event(1)]))
+    [request] = server.requests
+    assert request.headers["x-hub-signature-256"] == "sha256=" + hmac.new(b"k", request.body, sha256).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "header"),
+    [
+        ({"bearer_token": Secret("abc.def")}, "Bearer abc.def"),
+        ({"username": "usér", "password": Secret("p:w")}, "Basic dXPDqXI6cDp3"),
+    ],
+)
+def test_credentials_become_a_header(
+    tmp_path: Path, server: WebServer, credentials: dict[str, Any], header: str
+) -> None:
+    sent(tmp_path, server, **credentials).deliver(rows_of([event(1)]))
+    assert server.requests[0].headers["authorization"] == header
+
+
+def test_a_body_is_made_of_fields_each_of_its_type(tmp_path: Path, server: WebServer) -> None:
+    body = {
+        "text": "{event.user} spent {event.amount} ({event.absent})",
+        "amount": "{event.amount}",
+        "who": ["{event.user}", {"deep": "{event.deep}", "none": "{event.absent}", "stream": "{stream}"}],
+        "fixed": {"n": 1, "yes": True, "no": None},
+        "key": Secret("{not} a template"),
+        "time": "{timestamp}",
+    }
+    user = 'Ann "A" \\ \n\u2028 O\'Neil {event.amount}'
+    rows = rows_of(
+        [event(1, user=user, amount=12.5, deep={"a": [1, None]})], [event(2, user="Bo", amount="much", deep=None)]
+    )
+    sent(tmp_path, server, body=body).deliver(rows)
+    first, second = [json.loads(request.body) for request in server.requests]
+    assert first == {
+        "text": f"{user} spent 12.5 ()",
+        "amount": 12.5,
+        "who": [user, {"deep": {"a": [1, None]}, "none": None, "stream": STREAM_NAME}],
+        "fixed": {"n": 1, "yes": True, "no": None},
+        "key": "{not} a template",
+        "time": "2025-02-12T14:32:15.500000Z",
+    }
+    assert (second["text"], second["amount"], second["who"][1]["deep"]) == ("Bo spent much ()", "much", None)
+    assert [request.headers["idempotency-key"] for request in server.requests] == ids(rows)
+
+
+def test_bodies_are_sent_together_where_the_format_says_so(tmp_path: Path, server: WebServer) -> None:
+    sent(tmp_path, server, body={"n": "{event.n}"}, format="array").deliver(rows_of([event(n) for n in range(3)]))
+    assert [json.loads(request.body) for request in server.requests] == [[{"n": 0}, {"n": 1}, {"n": 2}]]
+
+
+def test_a_body_that_is_a_text_is_sent_as_text(tmp_path: Path, server: WebServer) -> None:
+    sent(tmp_path, server, body="{event.n} of {source}\n").deliver(rows_of([event(7)]))
+    [request] = server.requests
+    assert (request.body, request.headers["content-type"]) == (b"7 of app\n", "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["..", "../admin", "a/../../admin", "/etc", "%2e%2e%2f", "?x=1", "#f", "a b", "é", ".", "\r\nX: y", "\\", "@h"],
+)
+def test_no_event_leads_a_request_out_of_the_operator_s_path(tmp_path: Path, server: WebServer, value: str) -> None:
+    url = f"{server.url}/teams/{{event.team}}/in.{{event.team}}?of={{event.team}}&x=1"
+    settings = HttpDestination(url=url, headers={"X-Team": "<{event.team}>", "X-None": "{event.absent}"})
+    Sending(HttpEndpoint(settings), tmp_path).deliver(rows_of([event(1, team=value)]))
+    [request] = server.requests
+    path, _, query = request.path.partition("?")
+    segments = path.split("/")
+    assert segments[:2] == ["", "teams"]
+    assert len(segments) == 4
+    assert not [segment for segment in segments if re.fullmatch("[.]+", unquote(segment))]
+    assert segments[3].startswith("in.")
+    assert ".." not in unquote(path)
+    assert parse_qs(query, keep_blank_values=True) == {"of": [value], "x": ["1"]}
+    assert request.headers["x-team"] == "<" + re.sub(r"[^ -~]", "_", value) + ">"
+    assert "x-none" not in request.headers
+
+
+def test_events_for_different_addresses_are_sent_apart_and_in_order(tmp_path: Path, server: WebServer) -> None:
+    rows = rows_of([event(n, team=team) for n, team in enumerate(["a", "a", "b", None, "a"])])
+    settings = HttpDestination(url=f"{server.url}/{{event.team}}")
+    Sending(HttpEndpoint(settings), tmp_path).deliver(rows)
+    taken = [(request.path, [one["event"]["n"] for one in events_of(request)]) for request in server.requests]
+    assert taken == [("/a", [0, 1]), ("/b", [2]), ("/none", [3]), ("/a", [4])]
+
+
+def test_what_was_taken_before_a_failure_is_not_sent_again(tmp_path: Path, server: WebServer) -> None:
+    answers = [200, 503]
+    server.answer = lambda _request: answers.pop(0) if answers else 200
+    rows = rows_of([event(n, team=team) for n, team in enumerate(["a", "b", "c"])])
+    sending = Sending(HttpEndpoint(HttpDestination(url=f"{server.url}/{{event.team}}")), tmp_path)
+    sending.deliver(rows)
+    assert [request.path for request in server.requests] == ["/a", "/b", "/b", "/c"]
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 401])
@@ -156,7 +256,18 @@ def test_nothing_is_lost_where_the_server_is_away_and_the_dataflow_is_killed(tmp
 
 BAD = [
     ({"url": "ftp://x"}, "neither http:// nor https://"),
-    ({"url": "http://x/{event.a}"}, "only {stream}"),
+    ({"url": "http://{event.a}"}, "events could choose any server"),
+    ({"url": "http://x{event.a}/in"}, "events could choose any server"),
+    ({"url": "http://x:8{event.a}/in"}, "events could choose any server"),
+    ({"url": "http://me@{source}/in"}, "events could choose any server"),
+    ({"url": "http://x?{event.a}"}, "events could choose any server"),
+    ({"url": "http://x/{event.a"}, "a brace belongs to a field"),
+    ({"url": "http://x", "headers": {"X": "{nothing.a}"}}, "a row has event.…"),
+    ({"url": "http://x", "body": {"a": ["{"]}}, "body: "),
+    ({"url": "http://x", "body": "text", "format": "array"}, "one a request"),
+    ({"url": "http://x", "username": "u"}, "goes with a password"),
+    ({"url": "http://x", "bearer_token": "${HOOK}", "headers": {"authorization": "x"}}, "keep one of them"),
+    ({"url": "http://x", "bearer_token": "${HOOK}", "username": "u", "password": "${HOOK}"}, "keep one of them"),
     ({"url": "http://x:99999"}, "its host or port"),
     ({"url": "http://x", "headers": {"a b": "c"}}, "is no name of a header"),
     ({"url": "http://x", "headers": {"Host": "c"}}, "headrace's to set"),
@@ -169,7 +280,10 @@ BAD = [
 
 
 @pytest.mark.parametrize(("settings", "what"), BAD)
-def test_a_mistake_is_told_with_its_place(tmp_path: Path, settings: dict[str, Any], what: str) -> None:
+def test_a_mistake_is_told_with_its_place(
+    tmp_path: Path, settings: dict[str, Any], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK", "secret-1")
     stream = {"id": STREAM, "routes": [{"to": ["out"]}]}
     out = {"type": "http", **settings}
     problems = check(write_config(tmp_path, {"streams": {"pay": stream}, "destinations": {"out": out}}))

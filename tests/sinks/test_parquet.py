@@ -226,7 +226,8 @@ def test_two_processes_that_meet_a_new_field_at_once_agree_on_its_type(tmp_path:
 
 def test_what_a_strict_schema_rejects_is_a_dead_letter_once_for_each_date(tmp_path: Path) -> None:
     def strict() -> Dataflow:
-        letters = DeadLetters(DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", "events", "v1")
+        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
+        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
         return dataflow(tmp_path, schema="reject", rejects=letters)
 
     strict().take([event(day=12, a=1), event(day=13, a=1)], offset=0)

@@ -168,7 +168,7 @@ class Parts:
         except urllib3.exceptions.HTTPError:
             return False
 
-    def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> bool:
+    def wait(self, condition: Callable[[], bool], seconds: float, what: str, *, every: float = 0.1) -> bool:
         """Keeps headrace running until the condition holds; whether it did in time."""
         end = time.monotonic() + seconds
         while not condition():
@@ -176,7 +176,7 @@ class Parts:
                 print(f"  {what}: not within {seconds:.0f} s", flush=True)
                 return False
             self.revive()
-            time.sleep(0.1)
+            time.sleep(every)
         return True
 
     def configure(self) -> None:

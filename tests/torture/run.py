@@ -86,7 +86,7 @@ def _recovery(parts: Parts) -> float | None:
             return all(committed.get(partition, 0) >= offset for partition, offset in ends.items())
 
         left = _CATCH_UP - (time.monotonic() - began)
-        return time.monotonic() - began if parts.wait(caught_up, left, "what the log held") else None
+        return time.monotonic() - began if parts.wait(caught_up, left, "what the log held", every=0.5) else None
 
 
 def _finish(parts: Parts, clients: Sequence[Client], ledger: Ledger, found: Findings) -> int:
@@ -154,7 +154,7 @@ def _judge(parts: Parts, ledger: Ledger, found: Findings) -> int:
             judge.arrived(stream, "hook", ids, aside.get("hook", []), logged, found, once=False)
             judge.in_order(stream, "hook", ids, logged.places, found)
     judge.hidden("hook", (json.dumps(event) for to, event in parts.hook.taken if to == "masked"), found)
-    judge.hidden("dead letters", (json.dumps(letter) for letter in letters), found)
+    judge.hidden("dead letters", (json.dumps(letter, default=str) for letter in letters), found)
     for file in parts.directory.glob("*.log"):
         judge.hidden(file.name, file.read_text(errors="replace").splitlines(), found)
     say(f"{len(logged.places):,} events in the log, {len(letters):,} dead letters")

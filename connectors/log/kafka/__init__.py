@@ -80,7 +80,7 @@ class KafkaLog:
         return range(len(places.parts))
 
     def place(self, partition: int) -> tuple[str, int]:
-        part = self._described().parts[partition]
+        part = self._described().known([partition]).get(partition)
         return (self._settings.topic, partition) if part is None else (part.topic, part.partition)
 
     def take(self, settings: LogSettings) -> None:

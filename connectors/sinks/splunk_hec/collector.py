@@ -97,7 +97,8 @@ class Collector:
             raise _unreachable(self._address, exc) from exc
         self._keep_cookies(response)
         answer = _read(response.data)
-        if response.status == 200 and answer.get("code", _ACCEPTED) == _ACCEPTED:
+        # A page of somebody else (a proxy, a portal) says 200 too: only a collector's own words count.
+        if response.status == 200 and (answer.get("code") == _ACCEPTED or "acks" in answer):
             return answer
         raise self._failure(response, answer)
 

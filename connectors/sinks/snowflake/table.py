@@ -1,0 +1,238 @@
+"""One table in Snowflake: rows staged, then loaded together with the offsets they came from.
+
+What is loaded is what the offsets say, and nothing else is believed: not an answer that did not come, and not one that
+did. After each commit they are read back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.errors import Fenced, Transient
+from connectors.sinks.fitted import OFFSET, PARTITION, Fitting, by_schema
+from connectors.sinks.lane import Refused
+from connectors.sinks.push import Undeliverable
+from connectors.sinks.snowflake.columns import (
+    arrow_schema,
+    column_list,
+    copy_statement,
+    encoded,
+    flattened,
+    sql_type,
+)
+from connectors.sinks.snowflake.identifiers import qualified
+from connectors.sinks.snowflake.offsets import Offsets
+from connectors.sinks.snowflake.session import RowsRefused, Session
+from connectors.sinks.snowflake.settings import SnowflakeDestination
+from connectors.telemetry import ROWS_REFUSED
+from connectors.views import whole
+
+
+class SnowflakeTable:
+    """The table of one stream. `rows` and `bytes` wait to be committed, the oldest of them `since` (monotonic seconds).
+
+    `grows`: new columns are added, as a rollup's are not known before its rows. `session` gives the session to use.
+    """
+
+    def __init__(
+        self,
+        settings: SnowflakeDestination,
+        stream: str,
+        identity: str,
+        base: pa.Schema,
+        session: Callable[[], Session],
+        undeliverable: Undeliverable,
+        *,
+        grows: bool = False,
+        destination: str = "dw",
+    ) -> None:
+        self._stream = stream
+        self._destination = destination
+        name = settings.table_of(stream)
+        self._table = qualified(*settings.place, name)
+        self._offsets = Offsets(settings, identity, name)
+        self._base = base
+        self._schema = base
+        self._grows = grows
+        self._session = session
+        self._undeliverable = undeliverable
+        self._fitting = Fitting(stream, destination, "evolve" if grows else "rescue", None)
+        self._there = False
+        self._noted: frozenset[int] = frozenset()  # partitions that have a row in the table of offsets
+        self._committed: dict[int, int] = {}  # partition -> next offset wanted, as this process last saw or wrote it
+        self._staged: list[pa.Table] = []
+        self._next: dict[int, int] = {}
+        self._first: dict[int, int] = {}
+        self.rows = 0
+        self.bytes = 0
+        self.since = 0.0
+
+    def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
+        """Takes rows in offset order, except those below what the table has of the partition."""
+        self._make()
+        committed = self._committed.setdefault(partition, 0)
+        offsets = rows.column(OFFSET).to_numpy()
+        start = int(np.searchsorted(offsets, committed))
+        if start == len(offsets):
+            return
+        if not self._staged:
+            self.since = time.monotonic()
+        fresh = whole(rows.slice(start)).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
+        self._staged.append(fresh)
+        # Groups of one batch come one after the other: a later one may begin at a lower offset.
+        self._first[partition] = min(int(offsets[start]), self._first.get(partition, int(offsets[start])))
+        self._next[partition] = next_offset
+        self.rows += fresh.num_rows
+        self.bytes += fresh.nbytes
+
+    def first_held(self, partition: int) -> int | None:
+        """The lowest offset staged of the partition."""
+        return self._first.get(partition)
+
+    def reset(self) -> None:
+        """Forgets what is staged, and what the table has: it is asked again."""
+        self._there = False
+        self._committed = {}
+        self._forget_staged()
+
+    def commit(self, engine: duckdb.DuckDBPyConnection) -> None:
+        """Loads what is staged, all partitions together. Raises Fenced, Transient, ConfigError."""
+        batches = by_schema(self._staged)
+        rows = self._fitted(batches, engine)
+        try:
+            self._load(encoded(rows, engine), rows.num_rows)
+        except RowsRefused:
+            refused = self._refused(rows, engine)
+            self._keep(refused, batches)
+            kept = rows.filter(pa.array([place not in refused for place in range(rows.num_rows)]))
+            try:
+                self._load(encoded(kept, engine), kept.num_rows)
+            except RowsRefused as exc:  # the table was changed meanwhile
+                raise Transient(f"{self._table} takes no rows that it took a moment ago") from exc
+            rows = kept
+        self._fitting.count(rows)
+        self._committed.update(self._next)
+        self._forget_staged()
+
+    def _fitted(self, batches: Sequence[pa.Table], engine: duckdb.DuckDBPyConnection) -> pa.Table:
+        """The rows in the table's columns; columns that a rollup has anew are added."""
+        flat = [flattened(batch, self._schema, engine) for batch in batches]
+        if self._grows:
+            grown = self._fitting.grown(self._schema, flat, engine, new=False)
+            added = [field for field in grown if field.name not in self._schema.names]
+            for field in added:
+                self._session().run(
+                    f"ALTER TABLE {self._table} ADD COLUMN IF NOT EXISTS {column_list(pa.schema([field]))}",
+                    doing=f"adding a column of type {sql_type(field.type)}",
+                )
+            if added:
+                self._schema = self._described()
+                flat = [flattened(batch, self._schema, engine) for batch in batches]
+        return self._fitting.rows(flat, self._schema, self._next, engine)
+
+    def _load(self, file: memoryview, count: int) -> None:
+        """Loads a file and moves the offsets on, both or neither. Raises RowsRefused where a row of it is refused."""
+        session = self._session()
+        if not self._next.keys() <= self._noted:
+            self._offsets.note(session, self._next.keys() - self._noted)
+            self._noted |= self._next.keys()
+        name = self._put(session, file) if count else ""
+        session.run("BEGIN TRANSACTION", doing="loading")
+        try:
+            if count:
+                self._copy(session, name, count)
+            moved = self._offsets.advance(session, self._committed, self._next)
+        except RowsRefused:
+            session.run("ROLLBACK", doing="undoing a load")
+            raise
+        if moved:
+            session.run("COMMIT", doing="committing")
+        else:
+            session.run("ROLLBACK", doing="undoing a load")
+        there = self._offsets.read(session)
+        found = {partition: there.get(partition, 0) for partition in self._next}
+        if moved and found == self._next:
+            return
+        if found == {partition: self._committed[partition] for partition in self._next}:
+            raise Transient(f"{session.where} did not commit a load into {self._table}")
+        raise Fenced(
+            f"{self._table}: another dataflow has committed up to offset {max(found.values())}",
+            remedy="stop the other `headrace run`; only one may write a log's tables",
+        )
+
+    def _put(self, session: Session, file: memoryview) -> str:
+        """Stages a file under a name that no load has had; its place."""
+        name = f"{uuid4().hex}.parquet"
+        session.put(file, name)
+        return f"{session.stage}/{name}"
+
+    def _copy(self, session: Session, file: str, count: int) -> None:
+        done = session.load(copy_statement(self._table, self._schema, file))
+        if len(done) != 1 or len(done[0]) < 4 or done[0][1] != "LOADED" or int(done[0][3]) != count:
+            raise Transient(f"{session.where} did not load all of a staged file into {self._table}")
+
+    def _refused(self, rows: pa.Table, engine: duckdb.DuckDBPyConnection) -> dict[int, str]:
+        """The places of the rows that Snowflake will not load, and why: found by loading halves, each undone."""
+        refused: dict[int, str] = {}
+        session = self._session()
+        parts = [(0, rows.num_rows)]
+        while parts:
+            start, stop = parts.pop()
+            file = self._put(session, encoded(rows.slice(start, stop - start), engine))
+            session.run("BEGIN TRANSACTION", doing="trying a load")
+            try:
+                self._copy(session, file, stop - start)
+            except RowsRefused as exc:
+                if stop - start == 1:
+                    refused[start] = exc.what
+                else:
+                    middle = (start + stop) // 2
+                    parts += [(middle, stop), (start, middle)]
+            session.run("ROLLBACK", doing="undoing a load")
+        return refused
+
+    def _keep(self, refused: Mapping[int, str], batches: Sequence[pa.Table]) -> None:
+        """Makes the refused rows dead letters: safe before the offsets pass them."""
+        for partition, end in sorted(self._next.items()):
+            letters, first = [], 0
+            for batch in batches:
+                places = [place for place in sorted(refused) if first <= place < first + batch.num_rows]
+                taken = batch.take(pa.array([place - first for place in places], pa.int64()))
+                mine = pc.equal(taken[PARTITION], partition).to_pylist()
+                reasons = tuple(refused[place] for place, is_mine in zip(places, mine, strict=True) if is_mine)
+                if reasons:
+                    letters.append(Refused(taken.filter(pa.array(mine)).drop_columns([PARTITION]), reasons))
+                first += batch.num_rows
+            if letters:
+                self._undeliverable.keep(partition, self._stream, letters, end)
+        ROWS_REFUSED.labels(self._destination, self._stream).inc(len(refused))
+
+    def _make(self) -> None:
+        """Creates what is missing of the tables, and reads how far the table has the log."""
+        if self._there:
+            return
+        self._offsets.create(self._session())
+        self._session().run(
+            f"CREATE TABLE IF NOT EXISTS {self._table} ({column_list(self._base)})", doing=f"making {self._table}"
+        )
+        if self._grows:
+            self._schema = self._described()
+        self._committed = self._offsets.read(self._session())
+        self._noted = frozenset(self._committed)
+        self._there = True
+
+    def _described(self) -> pa.Schema:
+        rows = self._session().run(f"DESCRIBE TABLE {self._table}", doing=f"reading the columns of {self._table}")
+        return arrow_schema([(str(row[0]), str(row[1])) for row in rows], self._base)
+
+    def _forget_staged(self) -> None:
+        self._staged = []
+        self._next, self._first = {}, {}
+        self.rows = self.bytes = 0

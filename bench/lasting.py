@@ -13,7 +13,7 @@ from statistics import median
 from bench.load import load
 from bench.payments import lines
 from bench.peers import REQUEST, config, drain, fill
-from bench.rows import Row, Scale, alone, compared, told
+from bench.rows import Row, Scale, alone, compared, difference, told
 from bench.running import ingest, running, token, until
 from bench.servers import STREAM
 from connectors.log import open_log
@@ -62,7 +62,7 @@ def _processes(home: Path, scale: Scale) -> Iterator[Row]:
                 began = time.monotonic()
                 drain(file, "--processes", str(processes))
                 took.append(time.monotonic() - began)
-            speeds.append((scale.events - REQUEST) / max(took[1] - took[0], 0.001))
+            speeds.append((scale.events - REQUEST) / difference(took[1], took[0]))
         pairs.append((speeds[0], speeds[1]))
     note = "reference: one process; by the clock, of a drain less that of a few events: needs two cores to itself"
     yield compared("lasting", "two dataflow processes", pairs, at_least=1.7, unit="events/s", note=note)

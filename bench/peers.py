@@ -29,7 +29,7 @@ from deltalake import DeltaTable
 
 from bench.environment import peers
 from bench.payments import lines
-from bench.rows import Row, Scale, compared, told
+from bench.rows import Row, Scale, compared, difference, told
 from connectors.log import open_log
 from connectors.log.settings import EmbeddedLogSettings, KafkaLogSettings, LogSettings
 from connectors.record import Record, new_request_id, now_microseconds
@@ -134,7 +134,7 @@ def _speed(run: Callable[[Topic, Path], float], topics: list[Topic], home: Path)
         if found is not None and not 0.4 * sent <= found <= 0.6 * sent:
             raise RuntimeError(f"{found:,} of {sent:,} events came out, and half was to")
         shutil.rmtree(out)
-    return (topics[1][2] - topics[0][2]) / max(used[1] - used[0], 0.01)
+    return (topics[1][2] - topics[0][2]) / difference(used[1], used[0])
 
 
 def written(out: Path) -> int | None:

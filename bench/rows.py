@@ -103,6 +103,13 @@ def of_result(result: Result) -> Row:
     )
 
 
+def difference(whole: float, base: float) -> float:
+    """What `whole` took more than `base`; ServiceMissingError where that is less than what such runs vary by."""
+    if whole - base < 0.03 * whole:
+        raise ServiceMissingError(f"{whole:.2f} s less {base:.2f} s is within the noise; measure more events")
+    return whole - base
+
+
 def told(scale: Scale, group: str, what: str, measured: Callable[[], Iterable[Row]]) -> Iterator[Row]:
     """The rows of one case; where it cannot be had, a row with the reason, and the others go on."""
     if scale.case not in what:

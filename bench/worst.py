@@ -13,7 +13,7 @@ from uuid import UUID
 
 from bench.payments import lines
 from bench.peers import drain
-from bench.rows import Row, Scale, compared, told
+from bench.rows import Row, Scale, compared, difference, told
 from connectors.log import open_log
 from connectors.log.settings import EmbeddedLogSettings
 from connectors.record import Record, new_request_id, now_microseconds
@@ -98,7 +98,7 @@ def _speed(home: Path, requests: Requests, steps: str, streams: int) -> float:
         opened.close()
         counts.append(count)
         used.append(drain(file))
-    return (counts[1] - counts[0]) / max(used[1] - used[0], 0.01)
+    return (counts[1] - counts[0]) / difference(used[1], used[0])
 
 
 def _requests(events: Iterator[bytes], size: int = REQUEST) -> Requests:

@@ -28,6 +28,7 @@ from flows.output import rows_query
 from flows.queries import Queries
 from flows.shape import relation
 from flows.stages import SET_ASIDE, Stages, Staging
+from flows.steps.dropping import register_drop
 from flows.steps.parse import register
 
 _log = structlog.get_logger()
@@ -42,6 +43,7 @@ def open_pipeline_engine() -> duckdb.DuckDBPyConnection:
         "iso8601_microseconds", _iso8601_microseconds, ["VARCHAR"], "BIGINT", null_handling="special"
     )
     register(engine)
+    register_drop(engine)
     return engine
 
 

@@ -6,6 +6,7 @@ The parser gives a tree (`json_serialize_sql`); nothing of the text itself ever 
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from functools import lru_cache
@@ -60,6 +61,13 @@ def describe(sql: str) -> tuple[Any, ...]:
         if connection is None:
             connection = _parsers[os.getpid()] = open_engine(memory_limit="256MB")
         return tuple(connection.sql(sql).types)
+
+
+@atexit.register
+def _let_go() -> None:
+    """Before the interpreter ends: DuckDB's binding complains at length of what is still held then."""
+    describe.cache_clear()
+    _parsers.clear()
 
 
 @lru_cache(maxsize=4096)

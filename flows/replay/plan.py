@@ -60,7 +60,7 @@ class Kept:
         version = config_version(config)
         self._stream_id = config.streams[asked.stream].id
         facts = [log.identity, self._stream_id, asked.into, asked.begin, asked.end, version]
-        text = msgspec.json.encode([*facts, asked.rebuild])
+        text = msgspec.json.encode([*facts, asked.rebuild, asked.older])
         self.id = hashlib.sha256(text).hexdigest()[:12]
         self.directory = config.data / "state" / "replays" / self.id
         self._version = version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from flows.columns import EXTRA, EXTRA_TYPE, SOURCE, TIMESTAMP, Path, column, dotted, literal
 
@@ -46,8 +47,11 @@ def _problem(text: str, *, also: tuple[Path, ...], verb: str) -> str | None:
     return f"cannot {verb} {text!r}: only fields below event and metadata" + (", source and timestamp" if also else "")
 
 
-def without(paths: list[Path]) -> str:
-    """SQL of the column `_extra` without what is at or below `paths`, also inside the JSON above; NULL when empty."""
+def without(paths: list[Path], inside_of: Callable[[str, list[Path]], str] | None = None) -> str:
+    """SQL of the column `_extra` without what is at or below `paths`, also inside the JSON above; NULL when empty.
+
+    `inside_of` gives the SQL of a JSON value without paths in it (default: names in this case, no lists).
+    """
     extra = column(EXTRA)
     gone, above = [], dict[str, list[Path]]()
     for path in paths:
@@ -58,8 +62,11 @@ def without(paths: list[Path]) -> str:
     arms = []
     for name, inside in above.items():
         value = "e.value"
-        for path in inside:
-            value = json_without(value, path)
+        if inside_of is not None:
+            value = inside_of(value, inside)
+        else:
+            for path in inside:
+                value = json_without(value, path)
         arms.append(f"WHEN {literal(name)} THEN {value}")
     value = f"CASE lower(e.key) {' '.join(arms)} ELSE e.value END"
     kept = f"list_filter(map_entries({extra}), lambda e: NOT ({' OR '.join(gone)}))"

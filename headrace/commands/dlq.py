@@ -131,6 +131,7 @@ def replay(
     from headrace.dlq.journal import Journal, alone
     from headrace.dlq.replay import Replayed, settle
     from headrace.dlq.replay import replay as replay_letters
+    from headrace.dlq.taken import wait_until_taken
 
     choice = _choice(where, stream, limit)
     loaded = _load(config)
@@ -139,6 +140,7 @@ def replay(
         stack.enter_context(alone(loaded.data, _say_waiting))
         table = _table(loaded)
         if table is not None:
+            wait_until_taken(loaded, lambda: say(f"waiting for the dataflow to take {loaded.file} as it is now"))
             log, journal = _opener(loaded, stack), Journal(loaded.data)
             finished = settle(table, journal, log)
             done = replay_letters(loaded, table, choice, log(), journal, _progress(stack))

@@ -375,7 +375,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "6",
         "a window lets go of what no event can see any more",
         (("flows/stateful/window.py", "        self._history.drop(self._watermark.value - self._length)\n", ""),),
-        "tests/stateful/test_window.py",
+        "tests/stateful/test_window.py::test_what_is_kept_stays_near_the_events_of_the_window_however_long_it_runs",
     ),
     "mask-letters": Mechanism(
         "mask",
@@ -403,15 +403,15 @@ MECHANISMS: dict[str, Mechanism] = {
     ),
     "mask-below": Mechanism(
         "mask",
-        "a mask reaches all that is below its path",
+        "a mask reaches all that is below its path, lists and objects of changing shapes included",
         (
             (
                 "flows/steps/mask/compiling.py",
-                '        if kind.id == "struct":\n            return self._struct(sql, kind, rules, path, depth)\n',
-                '        if kind.id == "struct":\n            return sql, text\n',
+                '        if text == "JSON":\n',
+                '        if text == "JSON":\n            return sql, text\n        if text == "JSON":\n',
             ),
         ),
-        "tests/steps/test_mask.py::test_a_mask_sees_what_the_steps_before_it_made",
+        "tests/steps/test_mask.py::test_a_path_reaches_its_value_through_lists_json_and_what_is_rescued",
     ),
     "sample-by-key": Mechanism(
         "sample",

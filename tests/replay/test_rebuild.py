@@ -135,7 +135,13 @@ def test_ended_in_the_middle_the_live_table_is_whole_and_the_same_command_goes_o
     assert not list((tmp_path / "lake" / "pay").glob("rebuild-*/_delta_log"))
 
 
-def test_rows_that_the_log_has_no_more_are_lost_only_if_that_was_said(tmp_path: Path) -> None:
+def dying(*_: Any) -> bool:
+    raise KeyboardInterrupt
+
+
+def test_rows_that_the_log_has_no_more_are_lost_only_if_that_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept_log = {"log": {"embedded": {"path": str(tmp_path / "log"), "partitions": 1, "retention_hours": 1}}}
     config = lake(tmp_path, **kept_log)
     log: Any = log_of(config)
@@ -148,6 +154,11 @@ def test_rows_that_the_log_has_no_more_are_lost_only_if_that_was_said(tmp_path: 
     before = event_ids(load(config))
     with pytest.raises(HeadraceError, match=r"2 events of the table, received 2026-02-12T12:00:00Z to .*12:20:00Z"):
         replay(config, "lake", rebuild=True)
+    assert event_ids(load(config)) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(swap.NewTable, "swap", dying)
+        with pytest.raises(KeyboardInterrupt):
+            replay(config, "lake", rebuild=True, older="keep")
     assert event_ids(load(config)) == before
     done = replay(config, "lake", rebuild=True, older="keep")
     assert done.older == 2

@@ -127,6 +127,14 @@ def test_a_hint_in_another_case_than_the_events(tmp_path: Path) -> None:
     }
 
 
+def test_the_spelling_of_a_hint_is_the_column_whatever_else_comes_with_it(tmp_path: Path) -> None:
+    found = taken(tmp_path, [{"D": 7}, {"d": "1.50"}], types={"event.d": "DECIMAL(18,2)"})
+    assert [(_without_nulls(event or {}), lost) for event, lost in found] == [
+        ({}, {"event.D": 7}),
+        ({"d": Decimal("1.50")}, {}),
+    ]
+
+
 def test_a_hint_that_changed_after_the_table_was_made_rescues_what_no_longer_fits(tmp_path: Path) -> None:
     Dataflow(tmp_path, types={"event.a": "BIGINT"}).take([of({"a": 1})])
     changed = Dataflow(tmp_path, types={"event.a": "DECIMAL(18,2)"})

@@ -12,6 +12,7 @@ from flows.columns import SYSTEM, Path, column, dotted, literal
 from flows.compile import Plan
 from flows.engine import open_engine
 from flows.expression import compile_expression
+from flows.steps.dropping import register_drop
 
 Event = Mapping[str, Any]
 
@@ -40,6 +41,7 @@ def relation(columns: Mapping[Path, str], events: Sequence[Event]) -> str:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     with open_engine() as connection:
+        register_drop(connection)
         yield connection
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -171,3 +173,9 @@ def test_a_key_keeps_its_text_when_its_column_becomes_another(
     value_of: Callable[..., Any], kind: str, x: str, text: str
 ) -> None:
     assert value_of("event.x || ''", kind, x) == text
+
+
+def test_a_process_that_looked_at_expressions_ends_without_a_word() -> None:
+    looked = "from flows.expression.syntax import describe, run; describe('SELECT 1 AS a'); run('SELECT 1')"
+    ended = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

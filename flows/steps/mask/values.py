@@ -22,14 +22,15 @@ class _Number(str):
     __slots__ = ()
 
 
-class _Object(list[tuple[str, Any]]):
+class Members(list[tuple[str, Any]]):
     """A JSON object's members, a name that is there twice twice."""
 
 
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+$")
-_LOADS = json.JSONDecoder(
-    object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number, strict=False
+read_json = json.JSONDecoder(
+    object_pairs_hook=Members, parse_int=_Number, parse_float=_Number, parse_constant=_Number, strict=False
 ).decode
+"""A JSON document with its numbers as they are written, and every member of an object; `written` is the way back."""
 
 
 def key_id(key: str) -> str:
@@ -72,15 +73,15 @@ def mask_address(text: str) -> str:
 def mask_json(text: str, rules: Rules, key: str | None) -> str:
     """The JSON document with what `rules` reach masked, and the rest as it was written."""
     try:
-        return "".join(_walk(_LOADS(text), rules, key))
+        return "".join(_walk(read_json(text), rules, key))
     except (ValueError, RecursionError):  # what cannot be read cannot be masked
         return json.dumps(REDACTED)
 
 
 def _walk(value: Any, rules: Rules, key: str | None) -> list[str]:
     if not rules.left or value is None:
-        return [_written(value)]
-    if isinstance(value, _Object):
+        return [written(value)]
+    if isinstance(value, Members):
         parts = ["{"]
         for name, member in value:
             parts += ["," if len(parts) > 1 else "", encode_basestring(name), ":"]
@@ -94,10 +95,10 @@ def _walk(value: Any, rules: Rules, key: str | None) -> list[str]:
         return [*parts, "]"]
     kind = rules.kind
     if kind is None:
-        return [_written(value)]
+        return [written(value)]
     if kind == "pii" and not (isinstance(value, str) and not isinstance(value, _Number)):
         found = isinstance(value, _Number) and is_card(_plain(value).removeprefix("-"))
-        return ['"[card]"' if found else _written(value)]
+        return ['"[card]"' if found else written(value)]
     masked = mask_text(_plain(value), kind, key)
     return ["null" if masked is None else encode_basestring(masked)]
 
@@ -109,13 +110,14 @@ def _plain(value: Any) -> str:
     return _WHOLE.sub(r"\1", value) if isinstance(value, _Number) else str(value)
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """The JSON text of what `read_json` read."""
     if isinstance(value, _Number):
         return str(value)
-    if isinstance(value, _Object):
-        return "{" + ",".join(f"{encode_basestring(name)}:{_written(member)}" for name, member in value) + "}"
+    if isinstance(value, Members):
+        return "{" + ",".join(f"{encode_basestring(name)}:{written(member)}" for name, member in value) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(map(written, value)) + "]"
     if isinstance(value, str):
         return encode_basestring(value)
     return {None: "null", True: "true", False: "false"}[value]

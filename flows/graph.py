@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from connectors.sinks.delivery import Delivery
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_READ
+from flows.bounds import STAGE, Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.destinations import open_writers
 from flows.letters import Aside, letters_of
@@ -90,7 +92,8 @@ def wire(
     names = {stream.id: name for name, stream in config.streams.items()}
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
-    processing = _Processing(config, log.place, names, read_elsewhere(config, log), version)
+    known = journals(config.data, log.identity)
+    processing = _Processing(config, log.place, names, read_elsewhere(config, log), version, known)
     streams = StreamsSource(
         lambda: [open_lane(config, name, log, NAME, version) for name in own], progress, stop, len(own)
     )
@@ -110,12 +113,16 @@ class _Processing:
         names: Mapping[str, str],
         elsewhere: Mapping[str, Mapping[int, int] | None],
         version: str,
+        known: Path,
     ) -> None:
+        """`known` has a journal (`flows.bounds`) for each partition."""
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
         self._letters = letters_of(config, place, version)
         self._elsewhere = elsewhere
+        self._known = known
+        self._bounded: dict[int, Bounded] = {}
         self._newcomers = Newcomers(config)
         self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
         self._by_thread: dict[int, Callable[[str], StreamProcessor]] = {}
@@ -132,8 +139,11 @@ class _Processing:
             if not part.table.num_rows:
                 continue
             name = self._names.get(part.stream)
-            taken, asides = self._unknown(part, batch) if name is None else _taken(part, batch, processor_of(name))
-            for destination, table in taken.items():
+            if name is None:
+                done, asides = self._unknown(part, batch)
+            else:
+                done, asides = self._done(part, batch, name, processor_of(name))
+            for destination, table in (item for taken in done for item in taken.items()):
                 rows.setdefault(destination, []).append(Rows(name or part.stream, table))
             counted_as = None if batch.only is not None else name or "unknown"
             of = name or part.stream
@@ -145,14 +155,30 @@ class _Processing:
         after = (batch.flush, batch.start, batch.only, batch.ticket, batch.size)
         return key, Outcome(batch.partition, batch.next_offset, rows, *after)
 
-    def _unknown(self, part: StreamLines, batch: LogBatch) -> tuple[dict[str, pa.Table], list[Aside]]:
+    def _done(
+        self, part: StreamLines, batch: LogBatch, name: str, processor: StreamProcessor
+    ) -> tuple[list[dict[str, pa.Table]], list[Aside]]:
+        """What the pipeline makes of the lines, within its bounds."""
+        if batch.partition not in self._bounded:
+            self._bounded[batch.partition] = Bounded(Journal(self._known / f"{batch.partition}.json"))
+        again = batch.only is not None
+        work = partial(_taken, batch=batch, processor=processor)
+        done, refused = self._bounded[batch.partition].run(part, work, again=again)
+        asides = [aside for _, set_aside in done for aside in set_aside]
+        for reason, lines in refused:
+            if not again:
+                EVENTS_READ.labels(name).inc(lines.num_rows)
+            asides.append(Aside(STAGE, lines, reason, part.to))
+        return [taken for taken, _ in done], asides
+
+    def _unknown(self, part: StreamLines, batch: LogBatch) -> tuple[list[dict[str, pa.Table]], list[Aside]]:
         """Of a stream that was taken when the configuration named it: it must not become invisible."""
         if batch.only not in (None, dead_letters.NAME):
-            return {}, []
+            return [], []
         self._newcomers.meet(part.stream)
         if batch.only is None:
             EVENTS_READ.labels("unknown").inc(part.table.num_rows)
-        return {}, [Aside("stream", part.table, f"the configuration has no stream {part.stream} any more", part.to)]
+        return [], [Aside("stream", part.table, f"the configuration has no stream {part.stream} any more", part.to)]
 
     def _own(self, part: StreamLines, partition: int) -> StreamLines:
         """Without what the stream's lane reads: all of it, or what lies below a handover."""

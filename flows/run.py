@@ -23,6 +23,7 @@ import structlog
 
 from connectors.errors import ConfigError, HeadraceError
 from connectors.sinks.stdout import EVENTS_FD
+from flows.bounds import EXIT_BOUNDS
 from flows.config import Accepted, Refused, Watch
 from flows.config.watch import ACCEPTED, SECONDS, accept_again
 from flows.upkeep import Rounds
@@ -178,7 +179,7 @@ class Dataflow:
         if self._deadline is not None:
             self._flushed.add(number)
         elif code != EXIT_CONFIG:
-            pause = worker.plan_restart()
+            pause = worker.plan_restart(at_once=code == EXIT_BOUNDS)
             _log.error("a dataflow process ended; starting it again", process=number, code=code, pause_seconds=pause)
         elif self._before is None:
             raise ConfigError("the dataflow cannot start with this configuration; see above")
@@ -272,8 +273,11 @@ class _Worker:
         process.wait()
         self._events.put(("exit", process))
 
-    def plan_restart(self) -> float:
-        """Sets when to start again and returns the pause in seconds."""
+    def plan_restart(self, *, at_once: bool = False) -> float:
+        """Sets when to start again and returns the pause in seconds; `at_once` for an end that brings things forward."""
+        if at_once:
+            self._due = time.monotonic()
+            return 0.0
         if time.monotonic() - self._started > _HEALTHY:
             self._pause = _FIRST_PAUSE
         pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)

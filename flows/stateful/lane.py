@@ -20,7 +20,9 @@ from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Rows
 from connectors.source import Floors, beginning, resumed
-from flows.letters import Letters
+from connectors.telemetry import EVENTS_READ
+from flows.bounds import STAGE, Bounded
+from flows.letters import Aside, Letters
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.stateful.store import Round, Store
 
@@ -39,9 +41,16 @@ class Lane:
     """Runs the stream whose `store` this is. Belongs to one thread. `open` it first; then `next` until stopped."""
 
     def __init__(
-        self, stream: str, store: Store, reader: MergedReader, pipeline: StatefulPipeline, letters: Letters
+        self,
+        stream: str,
+        store: Store,
+        reader: MergedReader,
+        pipeline: StatefulPipeline,
+        letters: Letters,
+        bounded: Bounded,
     ) -> None:
         """`stream` is its name."""
+        self._bounded = bounded
         self._stream = stream
         self._store = store
         self._reader = reader
@@ -122,7 +131,12 @@ class Lane:
     def _take(self, streams: Sequence[StreamLines]) -> Came:
         came = Came()
         for lines in streams:
-            came = came.joined(self._pipeline.take(lines))
+            done, refused = self._bounded.run(lines, self._pipeline.take)
+            for part in done:
+                came = came.joined(part)
+            for reason, table in refused:
+                EVENTS_READ.labels(self._stream).inc(table.num_rows)
+                came.letters.append(Aside(STAGE, table, reason, lines.to))
         return came
 
     def _commit(self, positions: Mapping[int, int], came: Came, gone: Sequence[str] = ()) -> tuple[int, Round]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from connectors.log import Log
 from connectors.merging import MergedReader
+from flows.bounds import Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, Stream
 from flows.letters import letters_of
 from flows.processor import open_pipeline_engine
@@ -93,7 +94,8 @@ def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> 
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version))
+    known = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), Bounded(known))
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from connectors.sinks import dead_letters
 from connectors.sinks.base import Rows
 from connectors.sinks.delta import EVENTS, ROLLUP
 from connectors.sinks.in_memory import landed
+from flows.bounds import bounded_trial
 from flows.config import DEFAULT_DESTINATION, Config, StreamTest, config_version
 from flows.letters import Letters
 from flows.processor import StreamProcessor, open_pipeline_engine
@@ -87,7 +88,8 @@ def _at_once(
     config: Config, name: str, default: str | None, lines: StreamLines, engine: duckdb.DuckDBPyConnection
 ) -> dict[str, list[Rows]]:
     """What a pipeline without a memory gives; dead letters as they land."""
-    taken = StreamProcessor(name, config.streams[name], default, engine).process(lines)
+    with bounded_trial():
+        taken = StreamProcessor(name, config.streams[name], default, engine).process(lines)
     asides = asides_of(taken)
     came = Came({destination: [Rows(name, table)] for destination, table in taken.items()}, asides)
     return _with_letters(config, name, came)
@@ -98,7 +100,9 @@ def _remembered(
 ) -> dict[str, list[Rows]]:
     """What a pipeline with a memory has given when all is over: nothing is held back for what could yet come."""
     pipeline = StatefulPipeline(name, config.streams[name], default, engine)
-    return _with_letters(config, name, pipeline.take(lines).joined(pipeline.finish()))
+    with bounded_trial():
+        came = pipeline.take(lines).joined(pipeline.finish())
+    return _with_letters(config, name, came)
 
 
 def _with_letters(config: Config, name: str, came: Came) -> dict[str, list[Rows]]:

@@ -16,6 +16,7 @@ import flows.stages
 from connectors.batch import StreamLines
 from connectors.sinks import dead_letters
 from connectors.sinks.conform import json_paths, mark_json
+from flows.bounds import bounded_trial
 from flows.columns import Columns, quoted
 from flows.compile import UNMATCHED, Plan, compile_pipeline
 from flows.config import Stream
@@ -119,8 +120,12 @@ class Tracer:
             table = lines.table.take(pa.array(good, pa.int64()))
             ndjson = "\n".join(texts[place] for place in good).encode()
             events = StreamLines(lines.stream, table, ndjson)
-            seen = self._remembered(events, [ids[place] for place in good], where, raw) if self._memory else None
-            traced = self._traced(self._queried(events, where, raw) if seen is None else seen, where, raw)
+            with bounded_trial():
+                if self._memory:
+                    seen = self._remembered(events, [ids[place] for place in good], where, raw)
+                else:
+                    seen = self._queried(events, where, raw)
+            traced = self._traced(seen, where, raw)
             for place, event in zip(good, traced, strict=True):
                 found[place] = msgspec.structs.replace(event, event_id=ids[place], number=place)
         return found

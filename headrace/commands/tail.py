@@ -45,6 +45,7 @@ def tail(
     """
     from flows.config import load
     from flows.expression import check
+    from flows.steps import has_memory
     from flows.trial import Tracer
     from headrace.trying import default_destination, last_lines, quiet, stream_named
 
@@ -54,6 +55,11 @@ def tail(
     for problem in check(where) if where else []:
         raise HeadraceError(
             f"--where, character {problem.offset + 1}: {problem.message}", remedy=problem.suggestion or ""
+        )
+    if stage is Stage.out and any(has_memory(step) for step in settings.steps):
+        say(
+            f"headrace: the stream '{stream}' remembers (window, throttled sample): what is shown is computed over the events"
+            " that are shown together, not over all that came before; the dataflow's tables have the true values"
         )
     tracer = Tracer(stream, settings, default_destination(loaded))
     try:

@@ -261,6 +261,14 @@ def test_what_an_event_looks_like() -> None:
     assert "n" not in second["fields"]
 
 
+def test_no_event_chooses_an_index_outside_the_operator_s_prefix() -> None:
+    teams = ["shop", "../_internal", "A B", None, "x" * 300, "", "main;"]
+    rows = rows_of([event(n, team=team) for n, team in enumerate(teams)])
+    settings = SplunkHecDestination(url="https://h:1", token=Secret("t"), index="app-{event.team}")
+    found = [json.loads(text)["index"] for text in Envelopes(settings).of("payments", rows).to_pylist()]
+    assert found == ["app-shop", "app-____internal", "app-a_b", "app-none", "app-" + "x" * 40, "app-none", "app-main_"]
+
+
 def test_a_rollups_row_has_a_time_and_an_identity() -> None:
     start = pa.array([1_739_370_720_000_000, 1_739_370_780_000_000], pa.timestamp("us", "UTC"))
     rows = pa.table({"window_start": start, "events": [3, 4], "_offset": [1, 1]})
@@ -280,6 +288,8 @@ def test_a_rollups_row_has_a_time_and_an_identity() -> None:
         ({"token": Secret("a\nb")}, "characters that no token has"),
         ({"host": "{event.host"}, "host: .*a brace belongs to a field"),
         ({"fields": {"stream": "x"}}, "always there"),
+        ({"index": "{event.team}"}, "index: events could choose any name"),
+        ({"index": "App-{event.team}"}, "index: a name has only the characters"),
         ({"fields": {"a": "{evnt.a}"}}, "a row has event"),
         ({"client_key": Path("k")}, "no client_cert"),
     ],

@@ -66,7 +66,9 @@ class Account:
 
     def writer(self, *, log: str = "log-1", **more: Any) -> SnowflakeWriter:
         letters = DeltaDestination(uri=str(self.letters), partition_by=())
-        return SnowflakeWriter(self.settings(**more), log, Refusals(letters, log, "events", "v1", "dw"))
+        return SnowflakeWriter(
+            self.settings(**more), log, Refusals(letters, log, lambda partition: ("events", partition), "v1", "dw")
+        )
 
     def dataflow(self, **more: Any) -> Dataflow:
         """A process that writes here, knowing nothing yet."""

@@ -104,6 +104,23 @@ def test_it_looks_as_far_back_as_it_must(bench: Bench) -> None:
     assert [row["event"]["n"] for row in tailed(bench, "--last", "1")] == [1]
 
 
+def test_what_is_shown_of_a_window_is_told(filled: Bench) -> None:
+    filled.write(
+        """
+        steps: [{window: {name: w, key: source, length: 1h, aggregate: {n: count(*)}}}]
+        """
+    )
+    done = filled.run("tail", "payments", "--no-follow", "--json", "--last", "3")
+    assert done.exit_code == 0, done.output
+    assert "computed over the events that are shown together" in done.stderr
+    assert [json.loads(line)["event"]["w"]["n"] for line in done.stdout.splitlines()] == [
+        1,
+        3,
+        3,
+    ]  # the last two came at one time
+    assert "computed" not in filled.run("tail", "payments", "--no-follow", "--stage", "raw").stderr
+
+
 def test_it_follows_what_comes(filled: Bench, tmp_path: Path) -> None:
     config = load(filled.config)
     command = [sys.executable, "-m", "headrace", "tail", "payments", "--last", "1", "-c", str(filled.config)]

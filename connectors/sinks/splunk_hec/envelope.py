@@ -8,7 +8,8 @@ import pyarrow as pa
 from connectors.columns import literal
 from connectors.sinks.documents import EVENT_ID, Documents
 from connectors.sinks.json_text import object_text
-from connectors.sinks.phrase import instant, phrase
+from connectors.sinks.names import NOTHING
+from connectors.sinks.phrase import Phrase, instant, phrase
 from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 
 _DOCUMENT = "_document"
@@ -45,11 +46,18 @@ class Envelopes:
         self._engine.close()
 
 
+_PART_LONGEST = 40  # characters of a value in the name of an index: Splunk takes 80 in all
+
+
 def envelope_query(settings: SplunkHecDestination, schema: pa.Schema, stream: str, source: str) -> str:
     """The query over `source` (rows of `schema`, with `_document`) for `envelope` VARCHAR."""
     texts = {name: getattr(settings, name) for name in ("host", "source", "sourcetype", "index")}
     members = [("time", _seconds(instant(schema)))]
-    members += [(name, _json(text, schema, stream)) for name, text in texts.items() if text]
+    members += [
+        (name, _index(text, schema, stream) if name == "index" else _json(text, schema, stream))
+        for name, text in texts.items()
+        if text
+    ]
     members.append(("event", _DOCUMENT))
     fields = {"event_id": "{event_id}", "stream": "{stream}", **settings.fields}
     members.append(("fields", object_text([(name, _json(text, schema, stream)) for name, text in fields.items()])))
@@ -58,6 +66,18 @@ def envelope_query(settings: SplunkHecDestination, schema: pa.Schema, stream: st
 
 def _json(text: str, schema: pa.Schema, stream: str) -> str:
     return f"to_json({phrase(text).sql(schema, stream)})::VARCHAR"
+
+
+def _index(text: str, schema: pa.Schema, stream: str) -> str:
+    """As `_json`; what an event says in the name of an index has no character but those that such names have."""
+    terms = []
+    for part in phrase(text).parts:
+        if isinstance(part, str):
+            terms.append(literal(part))
+        else:
+            value = f"lower(left({Phrase((part,)).sql(schema, stream)}, {_PART_LONGEST}))"
+            terms.append(f"coalesce(regexp_replace({value}, '[^a-z0-9_-]', '_', 'g'), {literal(NOTHING)})")
+    return f"to_json(concat({', '.join(terms)}))::VARCHAR"
 
 
 def _seconds(time: str) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from connectors.sinks.phrase import phrase
-from connectors.sinks.sent import Rows, Web, check_web
+from connectors.sinks.sent import Rows, Web, check_name, check_web
 from connectors.values import Between, Bytes, Secret
 
 AckTimeout = Annotated[timedelta, Between(timedelta(seconds=1), timedelta(hours=1))]
@@ -29,7 +29,8 @@ class SplunkHecDestination(
 
     `url` is the collector's, `token` its own. The event goes as JSON, gzipped unless `compress: false`; `time` is its
     timestamp. `host`, `source`, `sourcetype`, `index` and the indexed `fields` are texts that may name fields:
-    `{event.host}`; one that comes out empty is left to the collector. `fields` always has `event_id` and `stream`.
+    `{event.host}`; one that comes out empty is left to the collector. An `index` with fields begins with a text of its own
+    or `{stream}`, and what no index's name has becomes `_` in it. `fields` always has `event_id` and `stream`.
 
     Without `ack` a row counts as delivered once the collector has taken it, which is into memory. With it (the token
     needs "indexer acknowledgement") it is once Splunk says that it is indexed; what is not within `ack_timeout` is sent
@@ -55,6 +56,8 @@ class SplunkHecDestination(
             raise ValueError("url: a query or a user has no place in it; write https://host:8088")
         for name in ("index", "host", "source", "sourcetype"):
             _checked(name, getattr(self, name) or "")
+        if self.index and phrase(self.index).constant is None:
+            check_name("index", self.index, "lower")
         for name, text in self.fields.items():
             _checked(f"fields.{name}", text)
             if name in ("event_id", "stream"):

@@ -1,0 +1,107 @@
+"""What a pipeline may take over a batch, and what becomes of an event over which it takes more.
+
+SQL over one vector cannot be interrupted, and what a text function makes is not in the engine's own accounts of memory.
+So a batch that goes too far ends the process: first it is written down which events were in hand, and the process that is
+started next takes these in ever smaller parts, until the one at fault stands alone and becomes a dead letter. What was not
+committed is read again, as after any crash, so nothing is lost or doubled; that an event was refused is on the disk before
+any row of its batch is handed over, so it stays refused. Nothing of this costs a batch that stays within its bounds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import duckdb
+import pyarrow as pa
+import structlog
+
+from connectors.batch import StreamLines
+from flows.bounds.journal import Journal
+from flows.bounds.watchdog import Bounds, Watchdog
+from flows.recovery import state_of_log
+
+__all__ = ["EXIT_BOUNDS", "STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "journals"]
+
+EXIT_BOUNDS = 3
+"""A process ended because a batch went too far: started again, it finds the event at fault."""
+
+STAGE = "bounds"
+"""The stage of the dead letters."""
+
+Refused = tuple[str, pa.Table]
+"""Why events are refused, and their lines."""
+
+_PART = 6.0  # a part of what went too far may take so much less time: most of it is innocent
+_FAILURES = (duckdb.DataError, duckdb.OutOfMemoryException, duckdb.InvalidInputException, MemoryError)
+
+_log = structlog.get_logger()
+_watchdog = Watchdog()
+
+Out = TypeVar("Out")
+
+
+class Bounded:
+    """Runs a stream's work over lines whose places `journal` knows. Belongs to one thread."""
+
+    def __init__(self, journal: Journal, bounds: Bounds | None = None) -> None:
+        self._journal = journal
+        self._bounds = bounds or Bounds.from_environment()
+
+    def run(
+        self, lines: StreamLines, work: Callable[[StreamLines], Out], *, again: bool = False
+    ) -> tuple[list[Out], Sequence[Refused]]:
+        """What `work` makes of the lines, in order and perhaps in parts, and those that it never gets.
+
+        Lines that are worked on `again`, for a destination that fell behind, have been well once: they are given twice
+        as much, since the dead letters may have gone past them.
+        """
+        pieces, refused = self._journal.pieces(lines)
+        share = (1.0 if len(pieces) == 1 else 1 / _PART) * (2.0 if again else 1.0)
+        done = []
+        for piece in pieces:
+            bounds = Bounds(self._bounds.seconds * share, self._bounds.megabytes * (2.0 if again else 1.0))
+            with _watchdog.over(bounds, partial(self._end, piece)):
+                try:
+                    done.append(work(piece))
+                except _FAILURES as exc:
+                    # The engine's own words may repeat what the event holds.
+                    self._end(piece, f"failed ({type(exc).__name__})")
+        return done, refused
+
+    def _end(self, lines: StreamLines, reason: str) -> NoReturn:
+        alone = self._journal.blame(lines, f"the pipeline {reason} over this event")
+        _log.error(
+            "an event becomes a dead letter" if alone else "a pipeline went too far; starting again to find the event",
+            stream=lines.stream,
+            events=lines.table.num_rows,
+            reason=reason,
+        )
+        sys.stderr.flush()
+        os._exit(EXIT_BOUNDS)
+
+
+def journals(data: Path, log_identity: str) -> Path:
+    """Where the journals of a log lie."""
+    return state_of_log(data, log_identity) / "bounds"
+
+
+@contextmanager
+def bounded_trial() -> Iterator[None]:
+    """Ends a command that tries a pipeline, with the reason on stderr, where that goes too far."""
+
+    def end(reason: str) -> NoReturn:
+        sys.stderr.write(
+            f"headrace: the pipeline {reason} over these events;"
+            " an expression makes too much of one of them: look at what repeats, replaces or nests\n"
+        )
+        sys.stderr.flush()
+        os._exit(1)
+
+    with _watchdog.over(Bounds.from_environment(), end):
+        yield

@@ -10,15 +10,14 @@ otherwise write every event twice.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-import duckdb
 import pyarrow as pa
 
-from connectors.sinks.base import Rejects, Rows
+from connectors.sinks.base import Rejects
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.tables import TablesWriter
 
 EVENTS = pa.schema(
     [
@@ -48,7 +47,7 @@ ROLLUP = pa.schema(
 """A rollup's table before its first row: what it groups by and its aggregates become columns with that row."""
 
 
-class DeltaWriter:
+class DeltaWriter(TablesWriter[TableWriter]):
     """All the tables of one Delta destination, within one process (implements `Writer`).
 
     `rollups` are the tables whose rows are a rollup's (`ROLLUP`). `schemas` says by stream what becomes of a new field
@@ -66,6 +65,7 @@ class DeltaWriter:
         rejects: Rejects | None = None,
         name: str = "lake",
     ) -> None:
+        super().__init__(settings.interval.total_seconds(), settings.commit_rows, settings.commit_bytes)
         self._settings = settings
         self._identity = log_identity
         self._base = base
@@ -73,56 +73,13 @@ class DeltaWriter:
         self._schemas = schemas or {}
         self._rejects = rejects
         self._name = name
-        self._tables: dict[str, TableWriter] = {}
-        self._handed_over: dict[int, int] = {}
-        self._interval = settings.interval.total_seconds()
-        self._commit_seconds = 0.0
         self._proved = False
-        self._engine = duckdb.connect(config={"threads": 1})
-        self._engine.execute("SET TimeZone = 'UTC'")
-
-    def stage(self, partition: int, rows: Sequence[Rows], next_offset: int) -> None:
-        """See `Writer.stage`. Raises ConfigError where the store cannot keep exactly-once."""
-        for part in rows:
-            self._table(part.stream).stage(partition, part.table, next_offset)
-        self._handed_over[partition] = next_offset
-
-    def commit(self, *, everything: bool) -> None:
-        """See `Writer.commit`. The oldest rows go first; the pace slows when commits take more than half of the time."""
-        now = time.monotonic()
-        waiting = sorted((table for table in self._tables.values() if table.rows), key=lambda table: table.since)
-        pace = max(self._interval, 2 * self._commit_seconds * len(waiting))
-        held = sum(table.bytes for table in waiting)
-        for table in waiting:
-            full = table.rows >= self._settings.commit_rows or held > self._settings.commit_bytes
-            if everything or full or now - table.since >= pace:
-                began = time.monotonic()
-                held -= table.bytes
-                table.commit(self._engine)
-                self._commit_seconds += (time.monotonic() - began - self._commit_seconds) / 8
 
     def reset(self) -> None:
         """See `Writer.reset`."""
-        for table in self._tables.values():
-            table.reset()
+        super().reset()
         if self._rejects is not None:
             self._rejects.reset(self._name)
-        self._handed_over.clear()
-
-    @property
-    def held_bytes(self) -> int:
-        """See `Writer.held_bytes`."""
-        return sum(table.bytes for table in list(self._tables.values()))
-
-    @property
-    def capacity(self) -> int:
-        """See `Writer.capacity`: past `commit_bytes` a commit is due."""
-        return self._settings.commit_bytes
-
-    def floor(self, partition: int) -> int | None:
-        """See `Writer.floor`."""
-        held = [first for table in self._tables.values() if (first := table.first_held(partition)) is not None]
-        return min(held) if held else self._handed_over.get(partition)
 
     def _table(self, stream: str) -> TableWriter:
         if not self._proved:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from urllib.parse import quote
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -14,16 +12,16 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from connectors.errors import Fenced, Transient
 from connectors.sinks.base import Rejects
 from connectors.sinks.evolve import plain_schema
-from connectors.sinks.fitted import OFFSET, PARTITION, Fitting, by_schema
+from connectors.sinks.fitted import Fitting, by_schema
 from connectors.sinks.settings import DeltaDestination
-from connectors.views import whole
+from connectors.sinks.staged import StagedRows
 
 _CHECKPOINT_INTERVAL = 20
 """Commits between checkpoints; the handle is opened anew after each, which keeps the cost of a commit flat."""
 
 
-class TableWriter:
-    """The table of one stream. `rows` and `bytes` wait to be committed, the oldest of them `since` (monotonic seconds).
+class TableWriter(StagedRows):
+    """The table of one stream.
 
     `origin` tells apart writers of one table that take different rows of the same offsets.
     """
@@ -40,6 +38,7 @@ class TableWriter:
         destination: str = "lake",
         origin: str = "",
     ) -> None:
+        super().__init__()
         self._settings = settings
         self._uri = settings.table_uri(stream)
         self._options = settings.storage_options()
@@ -48,41 +47,16 @@ class TableWriter:
         self._fitting = Fitting(stream, destination, schema_mode, rejects)
         self._handle: DeltaTable | None = None
         self._commits = 0
-        self._committed: dict[int, int] = {}  # partition -> next offset wanted, as this process last saw or wrote it
-        self._staged: list[pa.Table] = []
-        self._next: dict[int, int] = {}  # partition -> next offset wanted once what is staged is committed
-        self._first: dict[int, int] = {}  # partition -> lowest offset staged
-        self.rows = 0
-        self.bytes = 0
-        self.since = 0.0
 
     def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
         """Takes rows in offset order, except those below what the table has of the partition."""
-        committed = self._committed_offset(partition)
-        offsets = rows.column(OFFSET).to_numpy()
-        start = int(np.searchsorted(offsets, committed))
-        if start == len(offsets):
-            return
-        if not self._staged:
-            self.since = time.monotonic()
-        fresh = whole(rows.slice(start)).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
-        self._staged.append(fresh)
-        # Groups of one batch come one after the other: a later one may begin at a lower offset.
-        self._first[partition] = min(int(offsets[start]), self._first.get(partition, int(offsets[start])))
-        self._next[partition] = next_offset
-        self.rows += fresh.num_rows
-        self.bytes += fresh.nbytes
-
-    def first_held(self, partition: int) -> int | None:
-        """The lowest offset staged of the partition."""
-        return self._first.get(partition)
+        self._take(partition, rows, next_offset, self._committed_offset(partition))
 
     def reset(self) -> None:
         """Forgets what is staged, and what the table has: the table is asked again."""
         self._handle = None
-        self._staged = []
-        self._next, self._first, self._committed = {}, {}, {}
-        self.rows = self.bytes = 0
+        self._committed = {}
+        self._let_go()
 
     def commit(self, engine: duckdb.DuckDBPyConnection) -> None:
         """Writes and commits what is staged, all partitions together. Raises Fenced, Transient."""
@@ -91,9 +65,7 @@ class TableWriter:
         except (CommitFailedError, DeltaError, OSError) as exc:
             # Whether the commit happened is not known: after a reset it is read from the table.
             raise Transient(f"committing {self.rows} rows to {self._uri}: {exc}") from exc
-        self._committed.update(self._next)
-        self._staged, self._next, self._first = [], {}, {}
-        self.rows = self.bytes = 0
+        self._took()
 
     def _commit(self, engine: duckdb.DuckDBPyConnection) -> None:
         handle = self._open()

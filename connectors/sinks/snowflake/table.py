@@ -6,17 +6,15 @@ did. After each commit they are read back.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.errors import Fenced, Transient
-from connectors.sinks.fitted import OFFSET, PARTITION, Fitting, by_schema
+from connectors.sinks.fitted import PARTITION, Fitting, by_schema
 from connectors.sinks.lane import Refused
 from connectors.sinks.push import Undeliverable
 from connectors.sinks.snowflake.columns import (
@@ -31,12 +29,12 @@ from connectors.sinks.snowflake.identifiers import qualified
 from connectors.sinks.snowflake.offsets import Offsets
 from connectors.sinks.snowflake.session import RowsRefused, Session
 from connectors.sinks.snowflake.settings import SnowflakeDestination
+from connectors.sinks.staged import StagedRows
 from connectors.telemetry import ROWS_REFUSED
-from connectors.views import whole
 
 
-class SnowflakeTable:
-    """The table of one stream. `rows` and `bytes` wait to be committed, the oldest of them `since` (monotonic seconds).
+class SnowflakeTable(StagedRows):
+    """The table of one stream.
 
     `grows`: new columns are added, as a rollup's are not known before its rows. `session` gives the session to use.
     """
@@ -53,6 +51,7 @@ class SnowflakeTable:
         grows: bool = False,
         destination: str = "dw",
     ) -> None:
+        super().__init__()
         self._stream = stream
         self._destination = destination
         name = settings.table_of(stream)
@@ -66,41 +65,17 @@ class SnowflakeTable:
         self._fitting = Fitting(stream, destination, "evolve" if grows else "rescue", None)
         self._there = False
         self._noted: frozenset[int] = frozenset()  # partitions that have a row in the table of offsets
-        self._committed: dict[int, int] = {}  # partition -> next offset wanted, as this process last saw or wrote it
-        self._staged: list[pa.Table] = []
-        self._next: dict[int, int] = {}
-        self._first: dict[int, int] = {}
-        self.rows = 0
-        self.bytes = 0
-        self.since = 0.0
 
     def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
         """Takes rows in offset order, except those below what the table has of the partition."""
         self._make()
-        committed = self._committed.setdefault(partition, 0)
-        offsets = rows.column(OFFSET).to_numpy()
-        start = int(np.searchsorted(offsets, committed))
-        if start == len(offsets):
-            return
-        if not self._staged:
-            self.since = time.monotonic()
-        fresh = whole(rows.slice(start)).append_column(PARTITION, pa.array(np.full(len(offsets) - start, partition)))
-        self._staged.append(fresh)
-        # Groups of one batch come one after the other: a later one may begin at a lower offset.
-        self._first[partition] = min(int(offsets[start]), self._first.get(partition, int(offsets[start])))
-        self._next[partition] = next_offset
-        self.rows += fresh.num_rows
-        self.bytes += fresh.nbytes
-
-    def first_held(self, partition: int) -> int | None:
-        """The lowest offset staged of the partition."""
-        return self._first.get(partition)
+        self._take(partition, rows, next_offset, self._committed.setdefault(partition, 0))
 
     def reset(self) -> None:
         """Forgets what is staged, and what the table has: it is asked again."""
         self._there = False
         self._committed = {}
-        self._forget_staged()
+        self._let_go()
 
     def commit(self, engine: duckdb.DuckDBPyConnection) -> None:
         """Loads what is staged, all partitions together. Raises Fenced, Transient, ConfigError."""
@@ -118,8 +93,7 @@ class SnowflakeTable:
                 raise Transient(f"{self._table} takes no rows that it took a moment ago") from exc
             rows = kept
         self._fitting.count(rows)
-        self._committed.update(self._next)
-        self._forget_staged()
+        self._took()
 
     def _fitted(self, batches: Sequence[pa.Table], engine: duckdb.DuckDBPyConnection) -> pa.Table:
         """The rows in the table's columns; columns that a rollup has anew are added."""
@@ -231,8 +205,3 @@ class SnowflakeTable:
     def _described(self) -> pa.Schema:
         rows = self._session().run(f"DESCRIBE TABLE {self._table}", doing=f"reading the columns of {self._table}")
         return arrow_schema([(str(row[0]), str(row[1])) for row in rows], self._base)
-
-    def _forget_staged(self) -> None:
-        self._staged = []
-        self._next, self._first = {}, {}
-        self.rows = self.bytes = 0

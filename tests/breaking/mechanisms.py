@@ -269,7 +269,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "2",
         "a window takes its state up after a crash",
         (("flows/stateful/window.py", '        self._history.restore(under("history/", pieces))\n', ""),),
-        "tests/stateful/test_window.py::test_it_is_what_sql_says_of_the_events_on_time",
+        "tests/stateful/test_window.py::test_what_was_released_before_a_crash_still_counts_for_what_comes_after_it",
     ),
     "round-is-one-commit": Mechanism(
         "2",

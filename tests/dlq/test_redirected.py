@@ -26,7 +26,7 @@ def processing(tmp_path: Path, **stream: Any) -> _Processing:
         "destinations": {name: {"type": "delta", "uri": str(tmp_path / name / "{stream}")} for name in ("lake", "big")},
     }
     config = load(write_config(tmp_path, text))
-    return _Processing(config, {STREAM: "pay"}, {}, config_version(config))
+    return _Processing(config, lambda number: ("events", number), {STREAM: "pay"}, {}, config_version(config), tmp_path)
 
 
 def batch(events: list[tuple[dict[str, Any], str | None]], only: str | None = None, stream: str = STREAM) -> LogBatch:

@@ -194,7 +194,9 @@ def test_a_stream_with_a_memory_is_rebuilt_while_its_dataflow_is_stopped(tmp_pat
     log = log_of(config)
     now = now_microseconds()
     for n in range(3):
-        receive(log, [{"source": "a", "timestamp": format_instant(now - MINUTE * (90 - n)), "event": {"n": n}}], now)
+        receive(
+            log, [{"source": "a", "timestamp": format_instant(now - MINUTE * (90 - n)), "event": {"n": n}}], now - 9 + n
+        )
     live(config)
     lake(tmp_path, {"steps": [window, {"set": {"event.twice": "event.n * 2"}}]})
     for n in range(3, 6):

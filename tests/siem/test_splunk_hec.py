@@ -225,8 +225,8 @@ def test_what_can_be_mended_refuses_no_event(
 
 
 def test_an_index_of_the_event_that_is_none_refuses_the_event(indexer: Splunk) -> None:
-    indexer.refuses = lambda one: 7 if one.get("index") == "nowhere" else None
-    sending = SplunkHecEndpoint(to_splunk(indexer, index="{event.index}")).connect()
+    indexer.refuses = lambda one: 7 if one.get("index") == "of-nowhere" else None
+    sending = SplunkHecEndpoint(to_splunk(indexer, index="of-{event.index}")).connect()
     [refusal] = sending.send("payments", rows_of([event(1, index="main"), event(2, index="nowhere"), event(3)]))
     assert refusal.row == 1
     assert sorted(set(got(indexer))) == [1, 3]

@@ -361,3 +361,12 @@ def test_what_is_changed_is_told_once() -> None:
     assert operator.changes().put
     assert not operator.changes().put
     assert operator.letters() == []
+
+
+def test_what_was_released_before_a_crash_still_counts_for_what_comes_after_it() -> None:
+    operator = opened()
+    before = rows(operator.take(flat([event(0, id="a"), event(10, id="b")], KX)))
+    assert [row["event_id"] for row in before] == ["a"]
+    operator = reopened({}, operator, opened())
+    after = rows(operator.take(flat([event(6.5, id="c"), event(20, id="d")], KX)))
+    assert [(row["event_id"], row["event.v.n"]) for row in after] == [("c", 2), ("b", 2)]

@@ -15,7 +15,14 @@ import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
-from connectors.log.kafka.clients import create_topic, described_topics, new_admin, new_consumer, new_producer
+from connectors.log.kafka.clients import (
+    CONNECT_SECONDS,
+    create_topic,
+    described_topics,
+    new_admin,
+    new_consumer,
+    new_producer,
+)
 from connectors.log.settings import KafkaLogSettings, KafkaTopicsSettings
 
 _REGISTRY = "_partitions"  # in the place of a stream's name, which never begins like that
@@ -76,15 +83,15 @@ def _of_streams(admin: KafkaAdminClient, settings: KafkaTopicsSettings) -> Place
 def _made(
     admin: KafkaAdminClient, settings: KafkaLogSettings, names: list[str], configs: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
+    """The topics, made where they are missing: by us, or by another process at the same moment."""
     found = described_topics(admin, names)
-    missing = [name for name in names if name not in found]
-    for name in missing:
-        create_topic(admin, settings, name, configs or {})
-    if missing:
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while missing := [name for name in names if name not in found]:
+        for name in missing:
+            create_topic(admin, settings, name, configs or {})
         found |= described_topics(admin, missing)
-    for name in names:
-        if name not in found:
-            raise KafkaTimeoutError(f"topic {name} was created and is not there yet")
+        if time.monotonic() > deadline and found.keys() < set(names):
+            raise KafkaTimeoutError(f"topic {missing[0]} was created and is not there yet")
     return found
 
 

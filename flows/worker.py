@@ -26,6 +26,7 @@ from connectors.log import Log, open_log
 from connectors.parent import die_with
 from connectors.source import Stop
 from connectors.telemetry import configure_logging
+from connectors.without_pandas import leave_pandas_alone
 from flows.config import load
 from flows.graph import NAME, build
 from flows.recovery import prepare, state_directory
@@ -44,6 +45,7 @@ def main() -> None:
     if arguments.parent is not None:
         die_with(arguments.parent)
     configure_logging()
+    leave_pandas_alone()
     count_together()
     structlog.contextvars.bind_contextvars(process=arguments.process)
     try:

@@ -284,10 +284,10 @@ def _fresh_directory(directory: Path) -> Iterator[Path]:
 @contextmanager
 def _running(config: Path, log: Path, *, port: int) -> Iterator[str]:
     """`headrace up` for as long as the block lasts; gives its URL. What it says goes to `log`."""
-    from headrace.wiring import refuse_taken_port
+    from gateway.port import reserve
 
     try:
-        refuse_taken_port("127.0.0.1", port)
+        reserve("127.0.0.1", port)[1].close()
     except HeadraceError:
         port = 0
     command = [sys.executable, "-m", "headrace", "up", "-c", str(config), "--port", str(port)]

@@ -87,6 +87,8 @@ def serve(
 
 def _application(settings: Settings, source: Source | None, parent: int, beginning: int) -> Any:
     """The application of one worker process, which says by a byte to `beginning` that it has begun."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the server sets its own: the parent's would only note it
+        signal.signal(number, signal.SIG_DFL)
     os.write(beginning, b".")
     die_with(parent, signal.SIGTERM, within=_STOP_SECONDS)  # not SIGKILL: what is under way is finished
     count_together()

@@ -80,17 +80,21 @@ def serve(
 
     threading.Thread(target=beside, name="beside-workers", daemon=True).start()
     try:
-        server.serve(target_loader=partial(_application, settings, source, os.getpid(), beginning), wrap_loader=False)
+        server.serve(target_loader=partial(_worker, settings, source, os.getpid(), beginning), wrap_loader=False)
     finally:
         kept.close()
 
 
-def _application(settings: Settings, source: Source | None, parent: int, beginning: int) -> Any:
+def _worker(settings: Settings, source: Source | None, parent: int, beginning: int) -> Any:
     """The application of one worker process, which says by a byte to `beginning` that it has begun."""
     for number in (signal.SIGINT, signal.SIGTERM):  # until the server sets its own: the parent's would only note it
         signal.signal(number, signal.SIG_DFL)
     os.write(beginning, b".")
     die_with(parent, signal.SIGTERM, within=_STOP_SECONDS)  # not SIGKILL: what is under way is finished
+    return _application(settings, source)
+
+
+def _application(settings: Settings, source: Source | None) -> Any:
     count_together()
     from connectors.telemetry import configure_logging
     from gateway.app import create_app

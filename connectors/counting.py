@@ -121,20 +121,22 @@ class _Build(Collector):
 
 
 class _Name:
-    """Names this process's files, in place of its id: called for every count."""
+    """Names this process's files, in place of its id: called for every count, so it asks the system nothing."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._process = 0
         self._name = ""
+        os.register_at_fork(after_in_child=self._forget)
 
     def __call__(self) -> str:
-        if self._process != os.getpid():
-            self._process = os.getpid()
+        if not self._name:
             self._name = _lowest(self._directory)
             for file in self._directory.glob(f"gauge_live*_{self._name}.db"):
                 file.unlink(missing_ok=True)
         return self._name
+
+    def _forget(self) -> None:
+        self._name = ""
 
 
 def _lowest(directory: Path) -> str:

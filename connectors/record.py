@@ -137,9 +137,8 @@ def decode_replay(text: str) -> Replay:
 
 def new_request_id() -> str:
     """A fresh request id: UUID version 7 (RFC 9562), so ids sort by time of receipt."""
-    moment, random = f"{time.time_ns() // 1_000_000:012x}", _random_digits()
-    variant = "89ab"[int(random[3], 16) & 0x3]
-    return f"{moment[:8]}-{moment[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
+    moment = f"{time.time_ns() // 1_000_000:012x}"
+    return f"{moment[:8]}-{moment[8:]}-{_random_part()}"
 
 
 _DIGITS, _DRAWN = 20, 256
@@ -147,14 +146,18 @@ _drawn: list[str] = []
 os.register_at_fork(after_in_child=_drawn.clear)  # two processes must not have the same ones
 
 
-def _random_digits() -> str:
-    """Twenty random hexadecimal digits, drawn from the system many at once: each call gives up the interpreter's lock."""
+def _random_part() -> str:
+    """What follows a request id's time. Drawn from the system many at once: each call gives up the interpreter's lock."""
     while True:
         try:
             return _drawn.pop()
         except IndexError:
             digits = os.urandom(_DIGITS // 2 * _DRAWN).hex()
-            _drawn.extend(digits[at : at + _DIGITS] for at in range(0, len(digits), _DIGITS))
+            _drawn.extend(_after_time(digits[at : at + _DIGITS]) for at in range(0, len(digits), _DIGITS))
+
+
+def _after_time(random: str) -> str:
+    return f"7{random[:3]}-{'89ab'[int(random[3], 16) & 0x3]}{random[4:7]}-{random[7:19]}"
 
 
 def is_keyed(request_id: str) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from connectors.values import Between, Duration
 from flows.columns import Path
-from flows.expression.lower import as_path
+from flows.expression.paths import as_path
 from flows.expression.syntax import InvalidExpression, parse
 from flows.kinds import Aggregate, Expression, Identifier
 

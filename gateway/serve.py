@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 import urllib.error
@@ -19,14 +18,14 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from connectors.counting import count_in, count_together
-from connectors.errors import HeadraceError
 from connectors.parent import die_with
+from gateway.port import reserve
 from gateway.reloading import Source, follow
 from gateway.settings import Settings
 from gateway.tokens import TokenStore, tokens_path
 
 _STOP_SECONDS = 15
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.05
 
 
 def serve(
@@ -37,23 +36,25 @@ def serve(
     workers: int | None = None,
     on_ready: Callable[[str], None] | None = None,
     source: Source | None = None,
+    reserved: bool = False,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is under way. Belongs to a process's main thread.
 
     `port` 0 picks a free one. `on_ready` is called once, from another thread, with the URL (`http://127.0.0.1:8080`) as
-    soon as an event can be taken. `source` is asked for changed settings. HeadraceError if the address cannot be had.
-    SystemExit(1) if the workers failed.
+    soon as an event can be taken. `source` is asked for changed settings. The port may be `reserved` by the process that
+    started this one. HeadraceError if the address cannot be had. SystemExit(1) if the workers failed.
     """
-    address, reserved = _reserve(host, port)
-    port = reserved.getsockname()[1]
+    address, kept = reserve(host, port, shared=reserved)
+    port = kept.getsockname()[1]
     TokenStore(tokens_path(settings.data)).close()  # a store that cannot be opened stops us here, with the reason
     count_in(settings.data / "metrics")
+    count = workers or min(4, os.cpu_count() or 1)
     server = Granian(
         "gateway",
         address=address,
         port=port,
         interface=Interfaces.WSGI,
-        workers=workers or min(4, os.cpu_count() or 1),
+        workers=count,
         blocking_threads=settings.threads,
         backlog=2048,
         backpressure=2048,
@@ -63,21 +64,37 @@ def serve(
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
     )
-    if on_ready is not None:
-        shown = f"[{address}]" if ":" in address else address
-        reached = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)  # noqa: S104 # compared, not bound
-        server.on_startup(_announcer(f"http://{reached}:{port}", f"http://{shown}:{port}", on_ready))
-    if source is not None:  # what this process takes, a worker that is started later begins with
-        follow(source, lambda _: None, tell=True)
+    begun, beginning = os.pipe()
+    shown = f"[{address}]" if ":" in address else address
+    reached = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)  # noqa: S104 # compared, not bound
+
+    def beside() -> None:
+        # Workers are forks. A thread that works while one is made may hold a lock that the fork then waits for for ever.
+        for _ in range(count):
+            os.read(begun, 1)
+        if source is not None:  # what this process takes, a worker that is started later begins with
+            follow(source, lambda _: None, tell=True)
+        if on_ready is not None:
+            _wait_until_ready(f"http://{reached}:{port}")
+            on_ready(f"http://{shown}:{port}")
+
+    threading.Thread(target=beside, name="beside-workers", daemon=True).start()
     try:
-        server.serve(target_loader=partial(_application, settings, source, os.getpid()), wrap_loader=False)
+        server.serve(target_loader=partial(_worker, settings, source, os.getpid(), beginning), wrap_loader=False)
     finally:
-        reserved.close()
+        kept.close()
 
 
-def _application(settings: Settings, source: Source | None, parent: int) -> Any:
-    """The application of one worker process."""
-    die_with(parent, signal.SIGTERM)  # not SIGKILL: what is under way is finished
+def _worker(settings: Settings, source: Source | None, parent: int, beginning: int) -> Any:
+    """The application of one worker process, which says by a byte to `beginning` that it has begun."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the server sets its own: the parent's would only note it
+        signal.signal(number, signal.SIG_DFL)
+    os.write(beginning, b".")
+    die_with(parent, signal.SIGTERM, within=_STOP_SECONDS)  # not SIGKILL: what is under way is finished
+    return _application(settings, source)
+
+
+def _application(settings: Settings, source: Source | None) -> Any:
     count_together()
     from connectors.telemetry import configure_logging
     from gateway.app import create_app
@@ -90,39 +107,10 @@ def _application(settings: Settings, source: Source | None, parent: int) -> Any:
     return app
 
 
-def _reserve(host: str, port: int) -> tuple[str, socket.socket]:
-    """The numeric address, and a socket that keeps the port ours: Granian's workers share it by SO_REUSEPORT.
-
-    It never listens, so no connection comes to it. First the port is taken alone: another server's must not be shared.
-    """
-    try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(where)
-            if port != 0:
-                alone.listen(1)
-            where = alone.getsockname()
-        reserved = socket.socket(family)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(where)
-    except OSError as exc:
-        raise HeadraceError(
-            f"cannot listen on {host}:{port}: {exc.strerror or exc}", remedy="choose another with --host or --port"
-        ) from exc
-    return str(where[0]), reserved
-
-
-def _announcer(probe: str, url: str, on_ready: Callable[[str], None]) -> Callable[[], None]:
-    def announce() -> None:
-        while True:
+def _wait_until_ready(url: str) -> None:
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310 # our own http address
+                return
+        except (urllib.error.URLError, OSError):
             time.sleep(_POLL_SECONDS)
-            try:
-                with urllib.request.urlopen(f"{probe}/readyz", timeout=5):  # noqa: S310 # our own http address
-                    break
-            except (urllib.error.URLError, OSError):
-                continue
-        on_ready(url)
-
-    return threading.Thread(target=announce, name="announce-ready", daemon=True).start

@@ -86,10 +86,10 @@ def _configuration(file: Path) -> Iterator[Finding]:
 def _port(host: str, port: int) -> Finding:
     import urllib3
 
-    from headrace.wiring import refuse_taken_port
+    from gateway.port import reserve
 
     try:
-        refuse_taken_port(host, port)
+        reserve(host, port)[1].close()
     except HeadraceError as exc:
         try:
             answer = urllib3.request("GET", f"http://{host}:{port}/readyz", timeout=2.0, retries=False)

@@ -35,9 +35,9 @@ _log = structlog.get_logger()
 
 
 class Part:
-    """One child: `arguments` of `python -m headrace`, made anew for each start from the last `ready` line's rest."""
+    """One child: `python -m headrace` with its `arguments`; `where` is what its last `ready` line went on to say."""
 
-    def __init__(self, name: str, arguments: Callable[[str], Sequence[str]]) -> None:
+    def __init__(self, name: str, arguments: Sequence[str]) -> None:
         self.name = name
         self.where = ""
         self.is_ready = False
@@ -51,7 +51,7 @@ class Part:
         """Starts the child and a thread that turns its output into events: `ready`, `exit`."""
         self.due, self.started = None, time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "headrace", *self._arguments(self.where)],
+            [sys.executable, "-m", "headrace", *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -101,21 +99,3 @@ def is_uuid(text: str) -> bool:
         return str(UUID(text)) == text.lower()
     except ValueError:
         return False
-
-
-def refuse_taken_port(host: str, port: int) -> None:
-    """Raises HeadraceError, with the remedy, where `host:port` cannot be listened on."""
-    if port == 0:
-        return
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            remedy = "stop what listens there, or choose another with --port (0 picks a free one)"
-            raise HeadraceError(f"port {port} of {host} is taken", remedy=remedy) from exc
-        raise HeadraceError(
-            f"cannot listen on {host}:{port}: {exc.strerror}", remedy="choose another --host or --port"
-        ) from exc

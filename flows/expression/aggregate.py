@@ -13,7 +13,7 @@ import msgspec
 
 from flows.expression import functions
 from flows.expression.check import check_node
-from flows.expression.lower import as_path
+from flows.expression.paths import as_path
 from flows.expression.syntax import ExpressionProblem, InvalidExpression, Node, children, offset, parse
 
 QUANTILES = ("quantile_cont", "quantile_disc")

@@ -8,7 +8,8 @@ import re
 import duckdb
 
 from flows.expression import functions
-from flows.expression.lower import ROOTS, lambda_parameters, type_name
+from flows.expression.lower import lambda_parameters, type_name
+from flows.expression.paths import ROOTS
 from flows.expression.syntax import ExpressionProblem, InvalidExpression, Node, children, offset, parse, run
 from flows.expression.values import duck_type
 

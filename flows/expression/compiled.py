@@ -7,7 +7,8 @@ import msgspec
 
 from flows.columns import Columns
 from flows.expression.check import check
-from flows.expression.lower import ROOTS, Scope, lower
+from flows.expression.lower import lower
+from flows.expression.paths import ROOTS, Scope
 from flows.expression.syntax import InvalidExpression, Node, parse
 from flows.expression.values import NULL, Value, as_boolean, derive, run_over_nulls
 

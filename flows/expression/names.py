@@ -7,7 +7,8 @@ import msgspec
 
 from flows.columns import Path
 from flows.expression.compiled import compile_expression
-from flows.expression.lower import as_path, lambda_parameters
+from flows.expression.lower import lambda_parameters
+from flows.expression.paths import as_path
 from flows.expression.syntax import InvalidExpression, Node, children, parse, run
 
 _STRICT = {

@@ -19,7 +19,7 @@ import structlog
 from connectors.telemetry import EVENTS_LATE
 from flows.columns import LATE, STREAM, Columns, Path, column, dotted
 from flows.expression import compile_expression
-from flows.expression.lower import resolve_names
+from flows.expression.paths import resolve_names
 from flows.expression.values import Value, as_text
 from flows.stateful.aggregates import Aggregates
 from flows.stateful.events import Reader, ordered, received, registered, selection

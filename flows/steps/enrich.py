@@ -9,7 +9,7 @@ import msgspec
 
 from flows.columns import Path, column, dotted, literal, quoted
 from flows.expression import compile_expression
-from flows.expression.lower import resolve_names
+from flows.expression.paths import resolve_names
 from flows.expression.values import Value, as_text
 from flows.kinds import Data, Expression, FieldPath
 from flows.steps.layer import DROP, Layer

@@ -6,7 +6,7 @@ import msgspec
 
 from flows.columns import EXTRA, NO_EXTRA, SOURCE, TIMESTAMP, TIMESTAMP_TYPE, Columns, Path, column, literal, quoted
 from flows.expression import compile_expression
-from flows.expression.lower import resolve_names
+from flows.expression.paths import resolve_names
 from flows.expression.values import NULL, Value, as_instant, as_text
 from flows.steps.layer import DROP, Layer
 from flows.steps.results import leaves

@@ -37,25 +37,23 @@ def up(
     from connectors.telemetry import configure_logging
     from flows.config import load
     from flows.config.watch import ACCEPTED
+    from gateway.port import reserve
     from headrace.supervisor import Part, Supervisor, follow_parent
-    from headrace.wiring import refuse_taken_port
 
     follow_parent()
     loaded = load(config)
-    refuse_taken_port(host, port)
+    _, kept = reserve(
+        host, port
+    )  # for as long as this process lives: no one takes it while the gateway is started again
+    port = kept.getsockname()[1]
     configure_logging()
     count_in(loaded.data / "metrics")  # the children's too: what each of them counts, the gateway shows
     accepted = loaded.data / "state" / ACCEPTED
     file = ["--config", str(loaded.file), "--fall-back", str(accepted)]
 
-    def gateway_arguments(url: str) -> list[str]:
-        # A gateway started again keeps the port that its first start was given.
-        chosen = url.rsplit(":", 1)[1] if url else str(port)
-        count = [] if workers is None else ["--workers", str(workers)]
-        return ["serve", *file, "--host", host, "--port", chosen, *count]
-
-    gateway = Part("gateway", gateway_arguments)
-    dataflow = Part("dataflow", lambda _: ["run", *file, "--processes", str(processes)])
+    count = [] if workers is None else ["--workers", str(workers)]
+    gateway = Part("gateway", ["serve", *file, "--host", host, "--port", str(port), "--reserved", *count])
+    dataflow = Part("dataflow", ["run", *file, "--processes", str(processes)])
     Supervisor([gateway, dataflow], on_ready=lambda: announce(f"ready {gateway.where}")).run()
 
 
@@ -65,6 +63,9 @@ def serve(
     port: Port = 8080,
     workers: Workers = None,
     fall_back: FallBack = None,
+    reserved: Annotated[
+        bool, typer.Option(hidden=True, help="The port is kept by the process that starts this.")
+    ] = False,
 ) -> None:
     """Run the gateway alone: it takes events into the log.
 
@@ -90,6 +91,7 @@ def serve(
         workers=workers,
         on_ready=lambda url: announce(f"ready {url}"),
         source=ConfigSource(config, accepted),
+        reserved=reserved,
     )
 
 

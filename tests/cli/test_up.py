@@ -59,6 +59,24 @@ def test_a_part_that_dies_is_started_again_and_nothing_is_lost(place: Place, par
     assert len({row["event_id"] for row in place.rows("event_id")}) == len(place.rows("event_id")) == 2
 
 
+def test_while_the_gateway_is_started_again_its_port_goes_to_nobody_else(place: Place) -> None:
+    with place.running() as up:
+        port = int(up.url.rsplit(":", 1)[1])
+        gateway = min(pid for pid, line in up.descendants().items() if "headrace serve" in line)
+        os.kill(gateway, signal.SIGKILL)
+
+        def answers() -> bool:
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", port))
+            try:
+                return place.post(up.url, EVENT).status == 200
+            except urllib3.exceptions.HTTPError:
+                return False
+
+        wait_for(lambda: not _lives(gateway), "its end")
+        wait_for(answers, "the gateway's return")
+
+
 def test_a_taken_port_is_one_line_with_the_remedy(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

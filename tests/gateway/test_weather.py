@@ -289,5 +289,20 @@ def test_a_taken_port_is_told_and_not_shared(gateway: Gateway, tmp_path: Path) -
     assert (done.returncode, str(gateway.port) in done.stdout) == (3, True)
 
 
+def test_a_worker_that_has_not_begun_to_serve_ends_by_the_signal_it_gets(tmp_path: Path) -> None:
+    code = "import pickle, signal, sys; from gateway.serve import serve\n"
+    code += "class Source:\n"
+    code += "    def begin(self):\n"
+    code += "        print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, flush=True)\n"
+    code += "        signal.pause()\n"
+    code += "serve(pickle.loads(bytes.fromhex(sys.argv[1])), port=0, workers=1, source=Source())\n"
+    command = [sys.executable, "-c", code, pickle.dumps(settings_in(tmp_path)).hex()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "True\n"  # else the server waits 15 s for it, and kills it
+        server.terminate()
+        assert server.wait(60) == 0
+
+
 def test_the_token_store_is_only_its_owners(gateway: Gateway) -> None:
     assert stat.S_IMODE(os.stat(tokens_path(gateway.settings.data)).st_mode) == 0o600

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from flows.columns import EXTRA, EXTRA_TYPE, NO_EXTRA, TIMESTAMP, TIMESTAMP_TYPE, Path, column, dotted, literal, quoted
-from flows.expression.lower import Scope, lower, resolve_names
+from flows.expression.lower import lower
+from flows.expression.paths import Scope, resolve_names
 from flows.expression.syntax import parse as parse_expression
 from flows.expression.values import as_text
 from flows.shape import Shape, concatenate, document_relation

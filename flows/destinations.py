@@ -24,9 +24,12 @@ from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination, ParquetDestination, Pushed
 from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.snowflake.writer import SnowflakeWriter
-from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
-from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
-from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
+from connectors.sinks.splunk_hec.endpoint import SplunkHecEndpoint
+from connectors.sinks.splunk_hec.settings import SplunkHecDestination
+from connectors.sinks.stdout.endpoint import StdoutEndpoint
+from connectors.sinks.stdout.settings import StdoutDestination
+from connectors.sinks.syslog.endpoint import SyslogEndpoint
+from connectors.sinks.syslog.settings import SyslogDestination
 from flows.config import Config, config_version
 from flows.rollups import table_of
 

@@ -20,22 +20,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from connectors.counting import count_together
 from connectors.errors import HeadraceError
+from connectors.logger import configure_logging, get_logger
 from connectors.parent import die_with
 from connectors.sinks import dead_letters
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.upkeep import compact, open_table, trim_log, vacuum
-from connectors.telemetry import configure_logging
 from flows.config import Config, load
 from flows.config.rules import routed_to
 from flows.rollups import table_of
 
 VACUUM_EVERY = timedelta(days=1)
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class LakeTable(msgspec.Struct, frozen=True):
@@ -187,9 +186,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent is not None:
         die_with(arguments.parent)
-    configure_logging()
+    configure_logging(process="maintenance")
     count_together()
-    structlog.contextvars.bind_contextvars(process="maintenance")
     try:
         config = load(arguments.config, text=arguments.text.read_bytes() if arguments.text else None)
         with ownership(config.data) as mine:

@@ -19,9 +19,9 @@ from typing import NoReturn, TypeVar
 
 import duckdb
 import pyarrow as pa
-import structlog
 
 from connectors.batch import StreamLines
+from connectors.logger import get_logger
 from flows.bounds.journal import Journal
 from flows.bounds.watchdog import Bounds, Watchdog
 from flows.recovery import state_of_log
@@ -40,7 +40,7 @@ Refused = tuple[str, pa.Table]
 _PART = 6.0  # a part of what went too far may take so much less time: most of it is innocent
 _FAILURES = (duckdb.DataError, duckdb.OutOfMemoryException, duckdb.InvalidInputException, MemoryError)
 
-_log = structlog.get_logger()
+_log = get_logger()
 _watchdog = Watchdog()
 
 Out = TypeVar("Out")

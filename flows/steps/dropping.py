@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import duckdb
 import msgspec
-import pyarrow as pa
 
 from flows.columns import Path, literal
 from flows.steps.mask.values import Members, read_json, written
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
 
 _FUNCTION = "json_dropped"
 
@@ -26,6 +29,8 @@ def dropped_sql(value: str, paths: Sequence[Path]) -> str:
 
 
 def _all_dropped(paths: pa.ChunkedArray, texts: pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
     known: dict[tuple[str, str], str] = {}
     found = []
     for names, text in zip(paths.to_pylist(), texts.to_pylist(), strict=True):

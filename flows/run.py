@@ -21,12 +21,11 @@ from typing import IO
 
 from connectors.errors import ConfigError, HeadraceError
 from connectors.logger import get_logger
-from connectors.sinks.stdout.endpoint import EVENTS_FD
-from flows.bounds import EXIT_BOUNDS
+from connectors.sinks.stdout.settings import EVENTS_FD
 from flows.config import Accepted, Refused, Watch
 from flows.config.watch import ACCEPTED, SECONDS, accept_again
-from flows.upkeep import Rounds
-from flows.worker import EXIT_CONFIG
+from flows.exits import EXIT_BOUNDS, EXIT_CONFIG
+from flows.rounds import Rounds
 
 _log = get_logger()
 

@@ -27,11 +27,9 @@ from connectors.parent import die_with
 from connectors.source import Stop
 from connectors.without_pandas import leave_pandas_alone
 from flows.config import load
+from flows.exits import EXIT_CONFIG
 from flows.graph import NAME, build
 from flows.recovery import prepare, state_directory
-
-EXIT_CONFIG = 2
-"""The configuration is wrong: starting again would not help."""
 
 _EPOCH = timedelta(seconds=1)
 

@@ -24,12 +24,10 @@ from connectors.batch import StreamLines
 from connectors.logger import get_logger
 from flows.bounds.journal import Journal
 from flows.bounds.watchdog import Bounds, Watchdog
+from flows.exits import EXIT_BOUNDS
 from flows.recovery import state_of_log
 
-__all__ = ["EXIT_BOUNDS", "STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "journals"]
-
-EXIT_BOUNDS = 3
-"""A process ended because a batch went too far: started again, it finds the event at fault."""
+__all__ = ["STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "journals"]
 
 STAGE = "bounds"
 """The stage of the dead letters."""

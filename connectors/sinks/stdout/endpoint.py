@@ -17,10 +17,7 @@ import pyarrow as pa
 from connectors.errors import Transient
 from connectors.sinks.connection import Refusal
 from connectors.sinks.documents import Documents
-from connectors.sinks.stdout.settings import StdoutDestination
-
-EVENTS_FD = "HEADRACE_EVENTS_FD"
-"""The environment variable that names the descriptor events are written to."""
+from connectors.sinks.stdout.settings import EVENTS_FD, StdoutDestination
 
 
 class StdoutEndpoint:

@@ -13,17 +13,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.batch import LogBatch
 from connectors.cursor import Cursor, Reading
 from connectors.errors import Transient
 from connectors.log import Log
+from connectors.logger import get_logger
 from connectors.sinks.base import Progress
 from connectors.sinks.delivery import Delivery
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 EPOCH_BYTES = 128 * 1024 * 1024
 """Values a partition hands on within one epoch: the engine's own queues have no bound."""

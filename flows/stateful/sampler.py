@@ -19,8 +19,8 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import structlog
 
+from connectors.logger import get_logger
 from connectors.telemetry import EVENTS_DROPPED
 from flows.columns import EVENT_ID, RECEIVED_AT, Columns, column, dotted
 from flows.expression import compile_expression
@@ -33,7 +33,7 @@ from flows.stateful.waiting import Kept, Waiting
 from flows.steps import Sample
 from flows.steps.sample import draw_of
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 MAX_BYTES = 128 * 1024 * 1024
 """What may wait for an interval's end; beyond it the interval ends at once, and another begins."""

@@ -189,3 +189,17 @@ def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monk
     assert payload["source"] == "s"
     assert payload["_rescued"] == {"event.a": "x", "event.b": 1}
     assert sorted(row["event"]["a"] for row in read_table(tmp_path / STREAM)) == [1, 2]
+
+
+def test_what_a_strict_schema_rejects_of_several_batches_is_all_there(tmp_path: Path) -> None:
+    """A table is committed with the rows of many batches, whose columns differ."""
+    letters = DeadLetters(
+        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
+    )
+    dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
+    dataflow.take([event(a=1)], offset=0)
+    for offset, odd in enumerate([{"a": "x"}, {"b": 1}, {"a": "y"}, {"c": {"d": 1}}], start=1):
+        dataflow.stage([event(**odd)], offset=offset)
+    dataflow.commit()
+    found = read_table(tmp_path / "dlq" / "dead_letters")
+    assert sorted(letter["offset"] for letter in found) == [1, 2, 3, 4]

@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.errors import HeadraceError, Transient
+from connectors.logger import get_logger
 from connectors.sinks.base import Outcome, Progress
 from connectors.source import Stop, part_name
 from flows.stateful.lane import Lane
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 NAME = "streams"
 

@@ -31,9 +31,11 @@ EPOCH_BYTES = 128 * 1024 * 1024
 NEAR = 20_000
 """Records by which floors may differ and still be read from together after a restart: reading them twice costs more."""
 
-_IDLE = timedelta(milliseconds=20)
+_IDLE = timedelta(
+    milliseconds=20
+)  # also while the log is away: the engine spins until a source wakes whose epoch ended
 _HEARTBEAT = 0.1  # seconds between requests to commit, at the end
-_RETRY = timedelta(seconds=1)
+_RETRY = 1.0  # seconds until a log that could not be read is read again
 
 
 class Stop:
@@ -153,6 +155,7 @@ class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
         self._stop = stop
         self._budget = EPOCH_BYTES
         self._awake: datetime | None = None
+        self._retry_at = 0.0
         self._heartbeat = 0.0
         self._committed = progress.floor(partition, 0)
         self._tickets = 0
@@ -163,11 +166,12 @@ class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
         self._progress.check()
         ended = self._stop.ends(self._partition, self._main.position)
         try:
-            batch = self._read(ended=ended) if self._budget > 0 else None
+            may_read = self._budget > 0 and time.monotonic() >= self._retry_at
+            batch = self._read(ended=ended) if may_read else None
         except Transient as exc:
             _log.warning("the log cannot be read; trying again", partition=self._partition, reason=str(exc))
-            self._awake = datetime.now(UTC) + _RETRY
-            return []
+            self._retry_at = time.monotonic() + _RETRY
+            batch = None
         if batch is None:
             self._awake = datetime.now(UTC) + _IDLE
             return self._finish() if ended else []

@@ -12,6 +12,7 @@ import msgspec
 
 from flows.columns import Columns, column, quoted
 from flows.expression import compile_expression
+from flows.postponing import goes_first
 from flows.routes import Route
 from flows.shape import Shape
 from flows.steps import Drop, Enrich, Filter, Mask, Parse, Sample, Set, Step, Window
@@ -141,8 +142,19 @@ def _layer(
         step = steps[begun.step]
         assert isinstance(step, Parse)
         layer = place_parts(step, begun.step, layer, begun.shape, types)
+    waiting: list[int] = []  # masks
     for index in range(start if begun is None else begun.step + 1, len(steps)):
+        step = steps[index]
+        if isinstance(step, Mask):
+            waiting.append(index)
+            continue
+        if waiting and not goes_first(step, [steps[mask] for mask in waiting], layer.columns):
+            for mask in waiting:
+                layer = _compile_step(steps, mask, layer, types, mask_key, lookups)
+            waiting = []
         layer = _compile_step(steps, index, layer, types, mask_key, lookups)
+    for mask in waiting:
+        layer = _compile_step(steps, mask, layer, types, mask_key, lookups)
     return layer
 
 

@@ -247,6 +247,19 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_push.py::test_what_is_refused_again_after_a_restart_is_one_dead_letter",
     ),
+    "replay-looks": Mechanism(
+        "2",
+        "a replay leaves out the events that the table has",
+        (
+            (
+                "flows/replay/missing.py",
+                "            rows = rows.filter(pc.invert(there.has(rows)))\n",
+                "            pass\n",
+            ),
+        ),
+        "tests/replay/test_kills.py::test_beside_a_dataflow_that_brings_events_to_the_same_table_each_is_there_once",
+        slow=True,
+    ),
     "replay-is-noted": Mechanism(
         "2",
         "a replay of dead letters notes what it is about to append, and the next command looks for it in the log",

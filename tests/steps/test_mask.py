@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.steps import Mask, Set
+from flows.steps import Filter, Mask, Sample, Set
+from flows.steps.mask import functions
 from tests.steps.processing import processed
 
 CARD = "4111111111111111"
@@ -159,3 +160,29 @@ def test_no_original_survives_whatever_the_shape_of_the_events(events: list[dict
     rows = processed([Mask({"event.*": kind})], unique)
     assert len(rows) == len(unique)
     assert SECRET not in str(rows)
+
+
+@pytest.mark.parametrize(
+    ("behind", "left"),
+    [
+        (Filter("event.card = '************1111'"), ["a", "b"]),
+        (Filter("event.card = '4111111111111111'"), []),
+        (Filter("event.CARD IS NOT NULL AND event.n = 1"), ["a"]),
+        (Filter("to_json(event)::VARCHAR NOT LIKE '%411%'"), ["a", "b"]),
+        (Sample(rate=1e-12, key="event.n", keep="event.card = '************1111'"), ["a", "b"]),
+        (Sample(rate=1e-12, key="event.n", keep="event.card = '4111111111111111'"), []),
+    ],
+)
+def test_what_drops_events_behind_a_mask_sees_what_is_masked(behind: Filter | Sample, left: list[str]) -> None:
+    events = [{"card": CARD, "n": 1, "id": "a"}, {"card": CARD, "n": 2, "id": "b"}]
+    rows = processed([Mask({"event.card": "last4"}), behind], events)
+    assert [(row["event"]["id"], row["event"]["card"]) for row in rows] == [(one, "************1111") for one in left]
+
+
+def test_no_event_is_masked_that_is_dropped_behind_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(functions, "mask_pii", lambda text: seen.append(text) or "[masked]")
+    steps = [Mask({"event.note": "pii"}), Filter("event.n = 1"), Sample(rate=1.0, key="event.n")]
+    (row,) = processed(steps, [{"note": "to a@b.example", "n": 1}, {"note": "to c@d.example", "n": 2}])
+    assert row["event"]["note"] == "[masked]"
+    assert seen == ["to a@b.example"]

@@ -1,0 +1,42 @@
+"""The log as the engine's source, while it cannot be read."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from connectors.log import open_log
+from connectors.log.settings import EmbeddedLogSettings
+from connectors.sinks.base import Progress
+from connectors.source import LogSource, Stop
+from tests.flows.pipelines import STREAM, append, until
+
+
+class Open(Progress):
+    """Destinations that have room for ever."""
+
+    def may_read(self, partition: int) -> bool:
+        return True
+
+
+def test_a_source_whose_log_is_away_asks_it_seldom_and_wakes_as_often_as_ever(tmp_path: Path) -> None:
+    """An epoch ends for all sources or for none: one that slept past its end had the engine spin until it woke."""
+    log = open_log(EmbeddedLogSettings(path=tmp_path / "log", partitions=1))
+    append(log, [{"source": "app", "event": {}}])
+    source = LogSource(lambda: log, [0], Open(), Stop(), {}, {STREAM: "pay"}, "test")
+    part = source.build_part("log", "00000", None)
+    until(part.next_batch, what="the batch")
+    shutil.rmtree(tmp_path / "log")
+    with capture_logs() as lines:
+        until(lambda: part.next_batch() or lines, what="the log that is away")
+        for _ in range(5):
+            assert part.next_batch() == []
+            awake = part.next_awake()
+            assert awake is not None
+            assert awake - datetime.now(UTC) < timedelta(seconds=0.1)
+    assert [line["event"] for line in lines] == ["the log cannot be read; trying again"]
+    part.close()
+    log.close()

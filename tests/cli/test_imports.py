@@ -37,7 +37,7 @@ streams:
 _RUN = """\
 import atexit, json, sys
 atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
-from headrace.cli import main
+from headrace.__main__ import main
 sys.argv[0] = "headrace"
 main()
 """
@@ -89,6 +89,21 @@ def test_a_dataflow_process_imports_no_client_of_a_destination_that_it_has_not(h
     modules = imported(code, cwd=home)
     assert {"bytewax", "duckdb", "pyarrow"} <= modules
     assert not modules & {"kafka", "urllib3", "requests", "flask", "granian", "pandas", "rich", "structlog"}
+
+
+def test_an_interrupt_while_it_imports_ends_a_command_quietly(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'headrace.commands':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from headrace.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_a_line_of_the_log_brings_structlog_but_not_rich(home: Path) -> None:

@@ -31,11 +31,25 @@ EPOCH_BYTES = 128 * 1024 * 1024
 NEAR = 20_000
 """Records by which floors may differ and still be read from together after a restart: reading them twice costs more."""
 
-_IDLE = timedelta(
-    milliseconds=20
-)  # also while the log is away: the engine spins until a source wakes whose epoch ended
 _HEARTBEAT = 0.1  # seconds between requests to commit, at the end
 _RETRY = 1.0  # seconds until a log that could not be read is read again
+
+
+IDLE = timedelta(milliseconds=20)
+
+
+def next_look() -> datetime:
+    """When a source that has nothing looks again: at an instant that all sources of the process share.
+
+    The engine wakes for the first that is due, and only for it: sources whose instants have drifted apart, as any delay
+    has them do, cost it a round each. A source looks so often while its log is away too: the engine spins until one wakes
+    whose epoch has ended.
+    """
+    now = datetime.now(UTC)
+    return now + IDLE - (now - _BEGINNING) % IDLE
+
+
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Stop:
@@ -173,7 +187,7 @@ class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
             self._retry_at = time.monotonic() + _RETRY
             batch = None
         if batch is None:
-            self._awake = datetime.now(UTC) + _IDLE
+            self._awake = next_look()
             return self._finish() if ended else []
         self._awake = None
         self._budget -= batch.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 from connectors.log import open_log
 from connectors.log.settings import EmbeddedLogSettings
 from connectors.sinks.base import Progress
-from connectors.source import LogSource, Stop
+from connectors.source import IDLE, LogSource, Stop, next_look
 from tests.flows.pipelines import STREAM, append, until
 
 
@@ -40,3 +41,13 @@ def test_a_source_whose_log_is_away_asks_it_seldom_and_wakes_as_often_as_ever(tm
     assert [line["event"] for line in lines] == ["the log cannot be read; trying again"]
     part.close()
     log.close()
+
+
+def test_sources_that_have_nothing_look_again_together_whenever_each_of_them_looked_last() -> None:
+    """Else each that was held up once keeps an instant of its own for good, and the engine makes a round for each."""
+    for _ in range(50):
+        before = datetime.now(UTC)
+        look = next_look()
+        assert before < look <= datetime.now(UTC) + IDLE
+        assert (look - datetime(2000, 1, 1, tzinfo=UTC)) % IDLE == timedelta(0)
+        time.sleep(0.0007)

@@ -50,7 +50,18 @@ class TableWriter(StagedRows):
 
     def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
         """Takes rows in offset order, except those below what the table has of the partition."""
-        self._take(partition, rows, next_offset, self._committed_offset(partition))
+        self._take(partition, rows, next_offset, self.committed(partition))
+
+    def committed(self, partition: int) -> int:
+        """The next offset of the partition that the table wants. Raises Transient."""
+        if partition not in self._committed:
+            try:
+                handle = self._open()
+                version = None if handle is None else handle.transaction_version(self._app_id(partition))
+            except (DeltaError, OSError) as exc:
+                raise Transient(f"opening {self._uri}: {exc}") from exc
+            self._committed[partition] = 0 if version is None else version
+        return self._committed[partition]
 
     def reset(self) -> None:
         """Forgets what is staged, and what the table has: the table is asked again."""
@@ -125,16 +136,6 @@ class TableWriter(StagedRows):
             raise Transient(f"creating {self._uri}: another process was first") from exc
         self._schema = schema
         return self._handle
-
-    def _committed_offset(self, partition: int) -> int:
-        if partition not in self._committed:
-            try:
-                handle = self._open()
-                version = None if handle is None else handle.transaction_version(self._app_id(partition))
-            except (DeltaError, OSError) as exc:
-                raise Transient(f"opening {self._uri}: {exc}") from exc
-            self._committed[partition] = 0 if version is None else version
-        return self._committed[partition]
 
     def _refuse_if_moved(self, handle: DeltaTable) -> None:
         for partition in self._next:

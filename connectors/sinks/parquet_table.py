@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import partial
 from uuid import uuid4
 
 import duckdb
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 from connectors.errors import Fenced
 from connectors.sinks.base import Rejects
 from connectors.sinks.fitted import OFFSET, PARTITION, Fitting, by_schema
+from connectors.sinks.overlap import fresh
 from connectors.sinks.parquet_schema import AgreedSchema
 from connectors.sinks.store import Store
 from connectors.views import whole
@@ -102,7 +104,7 @@ class ParquetTable:
         """Takes rows of a partition, in offset order. Raises Transient."""
         now = time.monotonic()
         for directory, of_date in _by_date(rows):
-            self._part(directory, partition).add(of_date, now)
+            self._part(directory, partition).add(fresh(of_date, partial(self._committed_part, directory)), now)
         if len(self._parts) > _REMEMBERED:
             for key in [key for key, part in self._parts.items() if not part.rows][: len(self._parts) - _REMEMBERED]:
                 del self._parts[key]
@@ -143,6 +145,9 @@ class ParquetTable:
             self._parts[key] = Part(directory, partition, self._committed(directory, partition))
         self._parts.move_to_end(key)
         return self._parts[key]
+
+    def _committed_part(self, directory: str, partition: int) -> int:
+        return self._part(directory, partition).committed
 
     def _committed(self, directory: str, partition: int) -> int:
         names = self._store.names(directory, f"{self._log}-{partition:05d}-")

@@ -25,6 +25,7 @@ from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Connection, Endpoint, Refusal, Unfinished
 from connectors.sinks.delivery import Circuit
 from connectors.sinks.lane import Lane, Refused
+from connectors.sinks.overlap import without_places
 from connectors.sinks.pace import Pace, jittered
 from connectors.telemetry import (
     DESTINATION_CIRCUIT,
@@ -90,7 +91,7 @@ class PushWriter:
                 if part.table.num_rows:
                     if part.stream not in lanes:
                         lanes[part.stream] = Lane(partition, part.stream)
-                    lanes[part.stream].add(part.table, now)
+                    lanes[part.stream].add(without_places(part.table), now)
             self._handed_over[partition] = next_offset
             if rows:
                 self._flush = False

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from connectors.sinks.base import Rows
+from connectors.sinks.overlap import fresh
 
 
 class Table(Protocol):
@@ -22,6 +23,9 @@ class Table(Protocol):
 
     def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
         """Takes rows in offset order, except those below what the table has of the partition."""
+
+    def committed(self, partition: int) -> int:
+        """The next offset of the partition that the table wants, as it says itself. Raises Transient."""
 
     def first_held(self, partition: int) -> int | None:
         """The lowest offset staged of the partition."""
@@ -56,7 +60,8 @@ class TablesWriter(ABC, Generic[OneTable]):
     def stage(self, partition: int, rows: Sequence[Rows], next_offset: int) -> None:
         """See `Writer.stage`. Raises ConfigError where the destination cannot keep exactly-once."""
         for part in rows:
-            self._table(part.stream).stage(partition, part.table, next_offset)
+            table = self._table(part.stream)
+            table.stage(partition, fresh(part.table, table.committed), next_offset)
         self._handed_over[partition] = next_offset
 
     def commit(self, *, everything: bool) -> None:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sinks.base import Rows, Writer
+from connectors.sinks.there import There
 from flows.replay.live import Live
-from flows.replay.there import There
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -20,8 +20,8 @@ from connectors.log import Log
 from connectors.log.seeking import between, oldest_received
 from connectors.record import Record
 from connectors.sinks.evolve import plain_schema
+from connectors.sinks.there import There, delta_scan
 from flows.config import Stream
-from flows.replay.there import There, delta_scan
 
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
 

@@ -27,6 +27,7 @@ from connectors.sinks.base import Rows
 from connectors.sinks.delta import EVENTS
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.there import There, delta_scan
 from connectors.sinks.upkeep import open_table
 from flows.config import Config, accept, config_version
 from flows.config.watch import ACCEPTED
@@ -34,7 +35,6 @@ from flows.replay.live import Live, committed, gives_events, look
 from flows.replay.older import Older, as_staged, older_than, without
 from flows.replay.plan import Kept, Plan
 from flows.replay.swap import NewTable
-from flows.replay.there import There, delta_scan
 from flows.stateful.lanes import remembers
 from flows.upkeep import dataflow_stopped, ownership
 

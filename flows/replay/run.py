@@ -23,6 +23,7 @@ from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Rows
 from connectors.sinks.settings import DeltaDestination, ParquetDestination
 from connectors.sinks.snowflake.settings import SnowflakeDestination
+from connectors.sinks.there import There, delta_scan, letters_of, parquet_scan
 from connectors.sinks.upkeep import open_table
 from connectors.source import Stop
 from connectors.telemetry import EVENTS_DROPPED, EVENTS_READ, EVENTS_REPEATED, ROWS_COMMITTED, ROWS_REFUSED
@@ -34,7 +35,6 @@ from flows.replay.live import Live, gives_events, gives_rollups, look
 from flows.replay.missing import Missing, Sifted
 from flows.replay.plan import Asked, Kept, only_one
 from flows.replay.rebuild import Rebuild
-from flows.replay.there import There, delta_scan, letters_of, parquet_scan
 from flows.routes import Route
 
 

@@ -23,6 +23,7 @@ from connectors.source import Floors, beginning, resumed
 from connectors.telemetry import EVENTS_READ
 from flows.bounds import STAGE, Bounded
 from flows.letters import Aside, Letters
+from flows.stateful.overlap import Overlap
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.stateful.store import Round, Store
 
@@ -48,8 +49,10 @@ class Lane:
         pipeline: StatefulPipeline,
         letters: Letters,
         bounded: Bounded,
+        overlap: Overlap,
     ) -> None:
         """`stream` is its name."""
+        self._overlap = overlap
         self._bounded = bounded
         self._stream = stream
         self._store = store
@@ -145,8 +148,9 @@ class Lane:
 
     def _commit(self, positions: Mapping[int, int], came: Came, gone: Sequence[str] = ()) -> tuple[int, Round]:
         number = self._store.round + 1
-        rows = {name: list(parts) for name, parts in came.rows.items()}
-        letters = [self._letters.of(self._stream, aside, counted_as=self._stream) for aside in came.letters]
+        rows = {name: [self._overlap.marked(part) for part in parts] for name, parts in came.rows.items()}
+        asides = (self._letters.of(self._stream, aside, counted_as=self._stream) for aside in came.letters)
+        letters = [letters for aside in asides if (letters := self._overlap.fresh(aside)).table.num_rows]
         if letters:
             rows.setdefault(dead_letters.NAME, []).extend(letters)
         numbered = {

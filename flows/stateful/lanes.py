@@ -13,11 +13,15 @@ from pathlib import Path
 
 from connectors.log import Log
 from connectors.merging import MergedReader
+from connectors.sinks import dead_letters
+from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.there import letters_of as letters_there
 from flows.bounds import Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, Stream
 from flows.letters import letters_of
 from flows.processor import open_pipeline_engine
 from flows.stateful.lane import Lane
+from flows.stateful.overlap import Overlap
 from flows.stateful.pipeline import StatefulPipeline
 from flows.stateful.store import Store, store_file
 from flows.steps import has_memory
@@ -46,8 +50,9 @@ def group_of(stream: str, group: str) -> str:
 def prepare_stores(config: Config, log: Log, group: str) -> None:
     """Settles what is read in lanes and what with the log's partitions, where a stream has got a memory or lost it.
 
-    The one begins where the other ends, which is where the dataflow of `group` has come to. Every process calls this
-    before it reads, so what it finds is still true; the first to come decides.
+    The one begins where the other ends, which is where the dataflow of `group` has come to. After a crash tables are past
+    that, by how much they tell when they are handed rows. Every process calls this before it reads, so what it finds is
+    still true; the first to come decides.
     """
     with_memory = stateful_streams(config)
     known = store_files(config.data, log.identity)
@@ -56,11 +61,18 @@ def prepare_stores(config: Config, log: Log, group: str) -> None:
         if name not in changed and not _is_handed_over(known[name]):
             continue
         begin = log.committed(group)
-        with closing(Store(store_file(config.data, log.identity, name), begin)) as store:
+        ends = _ends(log, with_memory[name].id) if name in with_memory else {}
+        with closing(Store(store_file(config.data, log.identity, name), begin, ends)) as store:
             if name in with_memory:
-                store.take_back(begin)
-            elif name in config.streams:
+                store.take_back(begin, ends)
+            elif name in config.streams and store.may_hand_over():
                 store.hand_over(begin)
+
+
+def _ends(log: Log, stream: str) -> dict[int, int]:
+    """Where the partitions that may hold events of the stream with this id end now."""
+    bounds = log.bounds()
+    return {partition: bounds[partition][1] for partition in log.partitions_of(stream) if partition in bounds}
 
 
 def _is_handed_over(file: Path) -> bool:
@@ -95,7 +107,9 @@ def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> 
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
     known = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
-    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), Bounded(known))
+    kept = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
+    overlap = Overlap(store.overlap, lambda: letters_there(kept, name))
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), Bounded(known), overlap)
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

@@ -31,6 +31,9 @@ CREATE TABLE steps (step TEXT PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROW
 CREATE TABLE pieces (step TEXT, name TEXT, data BLOB NOT NULL, PRIMARY KEY (step, name));
 CREATE TABLE outbox (round INTEGER, place INTEGER, destination TEXT, stream TEXT, data BLOB, PRIMARY KEY (round, place));
 """
+_OVERLAP = """
+CREATE TABLE IF NOT EXISTS overlap (partition INTEGER PRIMARY KEY, begin INTEGER NOT NULL, until INTEGER NOT NULL)
+"""  # a store of a version before this has none
 _LANES = 1 << 32
 """Lanes begin above every partition number of a log."""
 
@@ -46,15 +49,20 @@ def store_file(data: Path, log_identity: str, stream: str) -> Path:
 class Store:
     """The store in `file`, which is made where it is missing. Belongs to one thread of the one process that owns it."""
 
-    def __init__(self, file: Path, begin: Mapping[int, int] | None = None) -> None:
-        """`begin` is where a new store starts to read, by partition. HeadraceError where the file is no store."""
+    def __init__(
+        self, file: Path, begin: Mapping[int, int] | None = None, ends: Mapping[int, int] | None = None
+    ) -> None:
+        """`begin` is where a new store starts to read, by partition; what lies from there up to `ends` may be in tables.
+
+        HeadraceError where the file is no store.
+        """
         self._file = file
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._make(begin or {})
+            self._make(begin or {}, ends or {})
             about = dict(self._db.execute("SELECT name, value FROM about"))
             (last,) = self._db.execute("SELECT max(round) FROM outbox").fetchone()
         except (sqlite3.Error, OSError) as exc:
@@ -65,11 +73,13 @@ class Store:
         self.lane: int = about["lane"]
         self.round: int = max(about["round"], last or 0)
 
-    def _make(self, begin: Mapping[int, int]) -> None:
+    def _make(self, begin: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """Several processes may be at it: the first wins."""
         self._db.execute("BEGIN IMMEDIATE")
-        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            self._db.execute("ROLLBACK")
+        made = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        self._db.execute(_OVERLAP)
+        if made:
+            self._db.execute("COMMIT")
             return
         for statement in filter(str.strip, _SCHEMA.split(";")):
             self._db.execute(statement)
@@ -77,12 +87,31 @@ class Store:
         facts = [("version", _VERSION), ("lane", lane), ("round", 0)]
         self._db.executemany("INSERT INTO about VALUES (?, ?)", facts)
         self._db.executemany("INSERT INTO positions VALUES (?, ?)", list(begin.items()))
+        self._overlap_from(begin, ends)
         self._db.execute("COMMIT")
+
+    def _overlap_from(self, begin: Mapping[int, int], ends: Mapping[int, int]) -> None:
+        ranges = [(p, begin.get(p, 0), end) for p, end in ends.items() if begin.get(p, 0) < end]
+        self._db.execute("DELETE FROM overlap")
+        self._db.executemany("INSERT INTO overlap VALUES (?, ?, ?)", ranges)
 
     @property
     def positions(self) -> dict[int, int]:
         """The next offset to read, by partition of the log; none for one that was never read."""
         return dict(self._db.execute("SELECT partition, next FROM positions"))
+
+    @property
+    def overlap(self) -> dict[int, tuple[int, int]]:
+        """By partition, from where up to where the log's events may be in tables from before there was a lane."""
+        return {
+            p: (begin, until) for p, begin, until in self._db.execute("SELECT partition, begin, until FROM overlap")
+        }
+
+    def may_hand_over(self) -> bool:
+        """Whether no row of the `overlap` is still to go to a table, which can tell only until it is read elsewhere again."""
+        read = self.positions
+        read_past = all(read.get(p, 0) >= until for p, (_, until) in self.overlap.items())
+        return not self.overlap or (read_past and not self.steps() and self.first_round() > self.round)
 
     @property
     def handover(self) -> dict[int, int] | None:
@@ -104,13 +133,17 @@ class Store:
             self._db.executemany("INSERT INTO handover VALUES (?, ?)", until)
         self._db.execute("COMMIT")
 
-    def take_back(self, others: Mapping[int, int]) -> None:
-        """The stream has a memory again: it is read here from where the others, who may have read it since, have come to."""
+    def take_back(self, others: Mapping[int, int], ends: Mapping[int, int]) -> None:
+        """The stream has a memory again: it is read here from where the others, who may have read it since, have come to.
+
+        What lies from there up to `ends` may be in tables.
+        """
         self._db.execute("BEGIN IMMEDIATE")
         until = self.handover
         if until is not None:
-            begin = [(p, max(until.get(p, 0), others.get(p, 0))) for p in {*until, *others}]
-            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", begin)
+            begin = {p: max(until.get(p, 0), others.get(p, 0)) for p in {*until, *others}}
+            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", list(begin.items()))
+            self._overlap_from(begin, ends)
             self._db.execute("DELETE FROM handover")
             self._db.execute("DELETE FROM about WHERE name = 'handed_over'")
         self._db.execute("COMMIT")

@@ -108,18 +108,11 @@ class Tracer:
 
         With `raw` it is asked of the events as they came, otherwise as they leave the last step.
         """
-        texts = lines.table.column("line").to_pylist()
-        errors = [no_event(text) for text in texts]
+        ids, errors = _ids(lines), [no_event(text) for text in lines.table.column("line").to_pylist()]
         good = [place for place, error in enumerate(errors) if error is None]
-        ids = [
-            f"{r}-{i}"
-            for r, i in zip(*(lines.table.column(n).to_pylist() for n in ("request_id", "index")), strict=True)
-        ]
-        found = [EventTrace(ids[place], place, error=errors[place]) for place in range(len(texts))]
+        found = [EventTrace(event_id, place, error=errors[place]) for place, event_id in enumerate(ids)]
         if good:
-            table = lines.table.take(pa.array(good, pa.int64()))
-            ndjson = "\n".join(texts[place] for place in good).encode()
-            events = StreamLines(lines.stream, table, ndjson)
+            events = _taken(lines, good)
             with bounded_trial():
                 if self._memory:
                     seen = self._remembered(events, [ids[place] for place in good], where, raw)
@@ -129,6 +122,17 @@ class Tracer:
             for place, event in zip(good, traced, strict=True):
                 found[place] = msgspec.structs.replace(event, event_id=ids[place], number=place)
         return found
+
+    def hidden(self, lines: StreamLines) -> dict[str, tuple[str, ...]]:
+        """By id, the texts that masks hide of each event, for `conceal`. The stream has no memory."""
+        ids, texts = _ids(lines), lines.table.column("line").to_pylist()
+        good = [place for place, text in enumerate(texts) if no_event(text) is None]
+        if not good:
+            return {}
+        with bounded_trial():
+            seen = self._queried(_taken(lines, good), None, raw=False)
+        stages = [list(zip(own, shown, strict=True)) for own, shown in zip(seen.own, seen.shown, strict=True)]
+        return {ids[place]: originals(stage[row] for stage in stages) for row, place in enumerate(good)}
 
     def _queried(self, events: StreamLines, where: str | None, raw: bool) -> _Seen:
         """What every beginning of the pipeline makes of the events, each a query over all of them."""
@@ -260,6 +264,16 @@ class Tracer:
             lookups=staging.lookups,
         )
         return plan, staging, stages
+
+
+def _ids(lines: StreamLines) -> list[str]:
+    columns = (lines.table.column(name).to_pylist() for name in ("request_id", "index"))
+    return [f"{request}-{index}" for request, index in zip(*columns, strict=True)]
+
+
+def _taken(lines: StreamLines, places: list[int]) -> StreamLines:
+    table = lines.table.take(pa.array(places, pa.int64()))
+    return StreamLines(lines.stream, table, "\n".join(table.column("line").to_pylist()).encode())
 
 
 def _set_aside(step: Step) -> bool:

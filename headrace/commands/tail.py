@@ -37,7 +37,9 @@ def tail(
 ) -> None:
     """Show a stream's events from the log, live, as they come or as they leave the pipeline.
 
-    What a mask hides is shown masked at either stage. With --json each line is one JSON object.
+    What a mask hides is shown masked at either stage. With --json each line is one JSON object. The events of a stream with
+    a window or a throttled sample are shown when they leave it, computed as the dataflow computes them: the log is read from
+    as far before the first of them as the window reaches back.
 
     \b
     Example:
@@ -47,6 +49,7 @@ def tail(
     from flows.expression import check
     from flows.steps import has_memory
     from flows.trial import Tracer
+    from headrace.remembered import remembered
     from headrace.trying import default_destination, last_lines, quiet, stream_named
 
     quiet()
@@ -57,10 +60,15 @@ def tail(
             f"--where, character {problem.offset + 1}: {problem.message}", remedy=problem.suggestion or ""
         )
     if stage is Stage.out and any(has_memory(step) for step in settings.steps):
+        since, traces = remembered(loaded, stream, where or None, last, follow=follow)
         say(
-            f"headrace: the stream '{stream}' remembers (window, throttled sample): what is shown is computed over the events"
-            " that are shown together, not over all that came before; the dataflow's tables have the true values"
+            f"headrace: the stream '{stream}' remembers (window, throttled sample): it is computed over what the log holds from"
+            f" {_written(since)} on, and an event is shown once nothing more can come that counts for it"
         )
+        for trace in traces:
+            announce(_line(trace, stage, as_json=as_json))
+            sys.stdout.flush()
+        return
     tracer = Tracer(stream, settings, default_destination(loaded))
     try:
         lines, ends = last_lines(loaded, settings, last)
@@ -73,6 +81,13 @@ def tail(
                 _show(tracer, more, where, stage, as_json=as_json)
     finally:
         tracer.close()
+
+
+def _written(instant: int) -> str:
+    """A time in UTC microseconds for a person, to the second."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(instant // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _following(config: Any, stream_id: str, ends: dict[int, int]) -> Any:

@@ -95,6 +95,11 @@ class Worker:
         self._process.send_signal(number)
 
     @property
+    def log(self) -> str:
+        """What it has logged, and those before it of its number."""
+        return Path(self._errors.name).read_text()
+
+    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
@@ -210,6 +215,16 @@ def landed_so_far(config: Any, destination: str = "lake") -> list[str]:
         return [row[0] for row in rows(config, "event_id", destination=destination)]
     except Exception:  # noqa: BLE001 -- no table yet, or its server is down: nothing to see
         return []
+
+
+def letters(config: Config) -> list[dict[str, Any]]:
+    """The dead letters that there are; none before the first."""
+    place = config.data / "dead_letters"
+    if not (place / "_delta_log").exists():
+        return []
+    files = DeltaTable(str(place)).file_uris()
+    with duckdb.connect() as engine:
+        return engine.sql("SELECT * FROM read_parquet($files)", params={"files": files}).to_arrow_table().to_pylist()
 
 
 def opened(path: Path) -> tuple[Config, Log]:

@@ -14,10 +14,20 @@ from typing import Any
 
 import duckdb
 import pytest
-from deltalake import DeltaTable
 
 from connectors.log import Log
-from tests.flows.pipelines import Worker, append, drain, event_ids, landed_so_far, opened, rows, until, write_config
+from tests.flows.pipelines import (
+    Worker,
+    append,
+    drain,
+    event_ids,
+    landed_so_far,
+    letters,
+    opened,
+    rows,
+    until,
+    write_config,
+)
 
 BEGAN = datetime(2025, 3, 1, tzinfo=UTC)
 LENGTH, LATENESS, SPREAD = 60, 20, 14  # seconds; events come up to SPREAD late: that is in time
@@ -243,13 +253,7 @@ def test_rollups_count_every_event_once_and_late_ones_are_dead_letters(tmp_path:
     ends = rows(config, "epoch(window_end) - epoch(window_start)", "pay_per_minute")
     assert landed == expected
     assert set(ends) == {(60.0,)}
-    letters = _letters(config)
-    assert sorted(letter["event_id"] for letter in letters) == sorted(sender.late)
-    assert {letter["stage"] for letter in letters} == {"rollup"}
-    assert json.loads(letters[0]["payload"])["event"]["k"] == "k1"
-
-
-def _letters(config: Any) -> list[dict[str, Any]]:
-    files = DeltaTable(str(config.data / "dead_letters")).file_uris()
-    with duckdb.connect() as engine:
-        return engine.sql("SELECT * FROM read_parquet($files)", params={"files": files}).to_arrow_table().to_pylist()
+    found = letters(config)
+    assert sorted(letter["event_id"] for letter in found) == sorted(sender.late)
+    assert {letter["stage"] for letter in found} == {"rollup"}
+    assert json.loads(found[0]["payload"])["event"]["k"] == "k1"

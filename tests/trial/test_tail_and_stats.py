@@ -104,21 +104,56 @@ def test_it_looks_as_far_back_as_it_must(bench: Bench) -> None:
     assert [row["event"]["n"] for row in tailed(bench, "--last", "1")] == [1]
 
 
-def test_what_is_shown_of_a_window_is_told(filled: Bench) -> None:
-    filled.write(
-        """
-        steps: [{window: {name: w, key: source, length: 1h, aggregate: {n: count(*)}}}]
-        """
-    )
+WINDOW = "{window: {name: w, key: source, length: %s, aggregate: {n: count(*)}}}"
+
+
+@pytest.mark.parametrize(("length", "counts"), [("1h", [9, 11, 11]), ("3s", [4, 4, 4])])
+def test_a_window_is_over_what_came_before_the_first_event_that_is_shown(
+    length: str, counts: list[int], filled: Bench
+) -> None:
+    filled.write(f"steps: [{WINDOW % length}]\nroutes: [{{to: [lake]}}]")
     done = filled.run("tail", "payments", "--no-follow", "--json", "--last", "3")
     assert done.exit_code == 0, done.output
-    assert "computed over the events that are shown together" in done.stderr
-    assert [json.loads(line)["event"]["w"]["n"] for line in done.stdout.splitlines()] == [
-        1,
-        3,
-        3,
-    ]  # the last two came at one time
+    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["event"]["n"] for row in shown] == [7, 8, 9]
+    assert [row["event"]["w"]["n"] for row in shown] == counts  # the last two came at one time
+    assert {tuple(row["to"]) for row in shown} == {("lake",)}
+    assert "computed over what the log holds from" in done.stderr
+    chosen = tailed(filled, "--last", "3", "--where", f"event.w.n = {counts[0]} AND event.n < 8")
+    assert [row["event"]["n"] for row in chosen] == [7]
     assert "computed" not in filled.run("tail", "payments", "--no-follow", "--stage", "raw").stderr
+
+
+def test_what_a_mask_hides_is_not_shown_of_a_stream_with_a_window(filled: Bench) -> None:
+    filled.write(f"steps: [{{set: {{event.copy: event.card}}}}, {WINDOW % '1h'}, {{mask: {{event.card: redact}}}}]")
+    done = filled.run("tail", "payments", "--no-follow", "--json", "--last", "3")
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line)["event"]["w"]["n"] for line in done.stdout.splitlines()] == [9, 11, 11]
+    assert "card-0" not in done.stdout
+
+
+def test_a_window_goes_on_while_what_comes_is_followed(filled: Bench, tmp_path: Path) -> None:
+    filled.write(f"steps: [{WINDOW % '1h'}]")
+    config = load(filled.config)
+    command = [sys.executable, "-m", "headrace", "tail", "payments", "--last", "1", "--json", "-c", str(filled.config)]
+    output = tmp_path / "tail.txt"
+    with output.open("w") as stdout:
+        tail = subprocess.Popen(command, stdout=stdout, env=environment())
+
+    def counts() -> list[int]:
+        return [json.loads(line)["event"]["w"]["n"] for line in output.read_text().splitlines()]
+
+    try:
+        wait_for(lambda: counts() == [11], "the last event")
+        log = open_log(config.log)
+        for number in (20, 21):
+            append(log, config.streams["payments"].id, number)
+            wait_for(lambda number=number: len(counts()) == number - 18, "the event that came")
+        log.close()
+        assert counts() == [11, 12, 13]
+    finally:
+        tail.terminate()
+        tail.wait()
 
 
 def test_it_follows_what_comes(filled: Bench, tmp_path: Path) -> None:

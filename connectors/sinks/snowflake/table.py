@@ -68,8 +68,12 @@ class SnowflakeTable(StagedRows):
 
     def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
         """Takes rows in offset order, except those below what the table has of the partition."""
+        self._take(partition, rows, next_offset, self.committed(partition))
+
+    def committed(self, partition: int) -> int:
+        """The next offset of the partition that the table wants. Raises Transient, ConfigError."""
         self._make()
-        self._take(partition, rows, next_offset, self._committed.setdefault(partition, 0))
+        return self._committed.setdefault(partition, 0)
 
     def reset(self) -> None:
         """Forgets what is staged, and what the table has: it is asked again."""

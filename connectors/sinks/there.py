@@ -1,4 +1,4 @@
-"""Which rows a destination has already: asked of its tables as they were when the replay began.
+"""Which rows a destination has already: asked of its tables as they were at one moment.
 
 A table is read only where it can have a row of the batch at hand: between the earliest and the latest time of receipt in
 it (of a rollup: of its windows), which an event's row keeps whatever the pipeline makes of the event. So memory and time

@@ -309,6 +309,45 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/stateful/test_store.py::test_a_round_that_fails_leaves_nothing",
     ),
+    "first-memory": Mechanism(
+        "2",
+        "a stream that gets its first window after a crash is not handed what its tables have",
+        (
+            (
+                "connectors/sinks/tables.py",
+                "fresh(part.table, table.committed)",
+                "fresh(part.table, lambda partition: 0)",
+            ),
+        ),
+        "tests/stateful/test_overlap.py::test_a_first_window_after_a_kill_neither_doubles_nor_loses",
+        "1-lake",
+    ),
+    "first-memory-files": Mechanism(
+        "2",
+        "nor what its Parquet files have, date by date",
+        (
+            (
+                "connectors/sinks/parquet_table.py",
+                "fresh(of_date, partial(self._committed_part, directory))",
+                "fresh(of_date, lambda partition: 0)",
+            ),
+        ),
+        "tests/stateful/test_overlap.py::test_a_first_window_after_a_kill_neither_doubles_nor_loses",
+        "1-files",
+    ),
+    "first-memory-letters": Mechanism(
+        "2",
+        "nor are its dead letters written again",
+        (("flows/stateful/lane.py", "letters := self._overlap.fresh(aside)", "letters := aside"),),
+        "tests/stateful/test_overlap.py::test_a_first_window_after_a_kill_neither_doubles_nor_loses",
+        "1-lake",
+    ),
+    "first-memory-is-over": Mechanism(
+        "1",
+        "a stream whose tables were not asked yet goes on in its lane though its memory is gone",
+        (("flows/stateful/store.py", "return not self.overlap or (", "return True or ("),),
+        "tests/stateful/test_overlap.py::test_a_memory_that_is_gone_before_a_table_could_be_asked_loses_nothing",
+    ),
     "conditional-put": Mechanism(
         "3",
         "a store must refuse to create one object twice",

@@ -223,6 +223,8 @@ def letters(config: Config) -> list[dict[str, Any]]:
     if not (place / "_delta_log").exists():
         return []
     files = DeltaTable(str(place)).file_uris()
+    if not files:  # it is made, and its first letters are on their way
+        return []
     with duckdb.connect() as engine:
         return engine.sql("SELECT * FROM read_parquet($files)", params={"files": files}).to_arrow_table().to_pylist()
 

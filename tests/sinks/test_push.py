@@ -16,6 +16,7 @@ from connectors.errors import ConfigError, HeadraceError, Rejected, Transient
 from connectors.sinks.base import Rows
 from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Refusal, Unfinished
+from connectors.sinks.overlap import PLACE
 from connectors.sinks.pace import Pace, jittered
 from tests.sinks.sending import Sending, event, ids, rows_of, settled
 
@@ -52,6 +53,17 @@ class Place:
 
     def close(self) -> None:
         self.connections -= 1
+
+
+def test_what_a_row_says_of_its_place_in_the_log_is_not_sent(tmp_path: Path) -> None:
+    columns: list[str] = []
+    place = Place(lambda _stream, rows: columns.extend(rows.column_names) or ())
+    sending = Sending(place, tmp_path, Batching(rows=7))
+    rows = rows_of([event(1)])
+    sending.deliver(rows.append_column(PLACE, pa.array([5])))
+    assert place.took == ids(rows)
+    assert columns
+    assert PLACE not in columns
 
 
 class Failing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from tests.flows.pipelines import (
+    STREAM,
     Worker,
     append,
     drain,
@@ -144,16 +146,21 @@ def test_a_memory_that_is_gone_before_a_table_could_be_asked_loses_nothing(accou
     account.front.stop()
     good, bad = send(log, 10)
     ids = good + bad
-    run_until_killed(path, 1, lambda: len(landed_so_far(config)) == len(ids))
+    run_until_killed(path, 2, lambda: len(landed_so_far(config)) == len(ids))
     setup(tmp_path, "lake", WINDOW, dw=account.destination())
     good, bad = send(log, 5, first=10)
     ids += good + bad
-    run_until_killed(path, 1, lambda: len(landed_so_far(config)) == len(ids))
+    run_until_killed(path, 2, lambda: len(landed_so_far(config)) == len(ids))
     setup(tmp_path, "lake", dw=account.destination())
     account.front.start()
-    for n in range(2):
-        good, bad = send(log, 5, first=15 + 5 * n)
-        ids += good + bad
-        drain(path)
+    good, bad = send(log, 10, first=15)
+    ids += good + bad
+    without_the_lane = Worker(path, 1 - zlib.crc32(STREAM.encode()) % 2, 2, "--drain")
+    without_the_lane.wait_for("flushed")
+    without_the_lane.kill()
+    drain(path, processes=2)
+    good, bad = send(log, 10, first=25)
+    drain(path, processes=2)
+    ids += good + bad
     assert account.ids("pay") == sorted(ids)
     assert sorted(event_ids(config)) == sorted(ids)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.telemetry import EVENTS_LATE
-from flows.columns import EVENT_ID, TIMESTAMP_TYPE, Columns, Path, column, literal
+from flows.columns import EVENT_ID, TIMESTAMP_TYPE, Columns, Path, column, dotted
 from flows.expression import compile_expression
 from flows.expression.aggregate import result
 from flows.expression.values import Value, as_text
@@ -23,6 +23,7 @@ from flows.rollups import Rollup, by_columns, table_of
 from flows.stateful.aggregates import Aggregates
 from flows.stateful.events import Reader, received, registered
 from flows.stateful.history import History
+from flows.stateful.identities import Identities
 from flows.stateful.operator import Changes, Flat, Operator
 from flows.stateful.partials import Partials, can_be_partial
 from flows.stateful.pieces import Saved, under
@@ -59,6 +60,7 @@ class _Rollup:
         names = self._aggregates.names if self._partials is None else self._partials.names
         condensed = None if self._partials is None else self._condensed
         self._history = History(engine, [*self._keys, *names], max(self._every, lateness // _SEGMENTS), condensed)
+        self._identities = Identities(table_of(stream, settings), seconds=self._every % 1_000_000 == 0)
         self._next = 0
         self._closed = NEVER  # windows that end by then have given their rows
         self._saved = Saved()
@@ -162,14 +164,16 @@ class _Rollup:
         )
         columns = self._columns(kinds, [kind for _, kind in calls])
         items = [f"{sql} AS {column(path)}" for path, (sql, _) in columns.items()]
-        table = self._engine.sql(f"SELECT {', '.join(items)} FROM ({groups})").to_arrow_table()
-        return Flat(table, {path: kind for path, (_, kind) in columns.items()})
+        about = f"start AS _start, {self._values(kinds)} AS _values"
+        table = self._engine.sql(f"SELECT {', '.join([about, *items])} FROM ({groups})").to_arrow_table()
+        ids = self._identities.of(table.column("_start"), table.column("_values"))
+        table = table.drop_columns(["_start", "_values"]).add_column(0, dotted(EVENT_ID), ids)
+        return Flat(table, {EVENT_ID: "VARCHAR", **{path: kind for path, (_, kind) in columns.items()}})
 
     def _columns(self, kinds: Sequence[str], calls: Sequence[str]) -> dict[Path, tuple[str, str]]:
-        """(SQL, type) of each column of the rows."""
+        """(SQL, type) of each column of the rows but their id."""
         begin, end = "make_timestamptz(start)", f"make_timestamptz(start + {self._every})"
         columns: dict[Path, tuple[str, str]] = {
-            EVENT_ID: (self._identity(kinds), "VARCHAR"),
             ("window_start",): (begin, TIMESTAMP_TYPE),
             ("window_end",): (end, TIMESTAMP_TYPE),
         }
@@ -184,11 +188,8 @@ class _Rollup:
         columns["date",] = ("CAST(make_timestamp(start) AS DATE)", "DATE")
         return columns
 
-    def _identity(self, kinds: Sequence[str]) -> str:
-        """SQL of a row's id: the same for the same window and values, whatever their types were."""
+    def _values(self, kinds: Sequence[str]) -> str:
+        """SQL of what a row is by, for its id: the same for the same values, whatever their types were."""
         texts = [as_text(Value(key, kind)).sql for key, kind in zip(self._keys, kinds, strict=True)]
         listed = ", ".join(f"CAST({text} AS VARCHAR)" for text in texts)
-        seconds = "%Y-%m-%dT%H:%M:%S" + ("" if self._every % 1_000_000 == 0 else ".%f")
-        start = f"strftime(make_timestamp(start), '{seconds}Z')"
-        values = f"left(sha256(CAST(to_json(CAST([{listed}] AS VARCHAR[])) AS VARCHAR)), 16)"
-        return f"{literal(table_of(self._stream, self._settings) + '/')} || {start} || '/' || {values}"
+        return f"CAST(to_json(CAST([{listed}] AS VARCHAR[])) AS VARCHAR)"

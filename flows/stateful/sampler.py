@@ -164,7 +164,8 @@ class _Sampler:
         if self._key is not None:
             compiled = compile_expression(self._key, columns)
             text = as_text(Value(compiled.sql, compiled.type)).sql
-            key = f"coalesce(md5_number_lower(CAST({text} AS VARCHAR)), 1)"
+            # The same as md5_number_lower, which takes three times as long.
+            key = f"coalesce((md5_number(CAST({text} AS VARCHAR)) >> 64)::UBIGINT, 1)"
             self._warn(compiled.warning)
         if self._keep is not None:
             compiled = compile_expression(self._keep, columns, condition=True)

@@ -6,15 +6,17 @@ from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from connectors.errors import Fenced, Transient
 from connectors.sinks.base import Rejects
+from connectors.sinks.delta_files import append_rows
 from connectors.sinks.evolve import plain_schema
 from connectors.sinks.fitted import Fitting, by_schema
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.staged import StagedRows
+from connectors.sinks.store import Store, open_store
 
 _CHECKPOINT_INTERVAL = 20
 """Commits between checkpoints; the handle is opened anew after each, which keeps the cost of a commit flat."""
@@ -40,11 +42,13 @@ class TableWriter(StagedRows):
     ) -> None:
         super().__init__()
         self._settings = settings
+        self._stream = stream
         self._uri = settings.table_uri(stream)
         self._options = settings.storage_options()
         self._app = f"headrace/{quote(identity, safe='')}/{stream}{origin}"
         self._schema = base
         self._fitting = Fitting(stream, destination, schema_mode, rejects)
+        self._store: Store | None = None
         self._handle: DeltaTable | None = None
         self._commits = 0
 
@@ -79,19 +83,17 @@ class TableWriter(StagedRows):
         if handle is None:
             handle = self._create(schema)
         transactions = [Transaction(self._app_id(p), version) for p, version in sorted(self._next.items())]
-        write_deltalake(
-            handle,
-            rows,
-            mode="append",
-            schema_mode="merge" if schema != self._schema else None,
-            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
-            commit_properties=CommitProperties(app_transactions=transactions),
-        )
+        append_rows(handle, rows, transactions, self._files, grows=schema != self._schema)
         self._schema = schema
         self._fitting.count(rows)
         self._commits += 1
         if self._commits % _CHECKPOINT_INTERVAL == 0:
             self._handle = None
+
+    def _files(self) -> Store:
+        if self._store is None:
+            self._store = open_store(self._settings, self._stream)
+        return self._store
 
     def _app_id(self, partition: int) -> str:
         return f"{self._app}/{partition}"

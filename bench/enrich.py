@@ -21,8 +21,9 @@ from bench.measure import best_of
 from connectors.batch import StreamLines
 from flows.config import Stream
 from flows.engine import open_engine
-from flows.lookups import Lookup, Watched
 from flows.lookups.keyed import KeyedTable
+from flows.lookups.settings import Lookup
+from flows.lookups.watched import Watched
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.steps import Enrich, Step
 from tests.steps.parsing import lines_of

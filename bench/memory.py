@@ -49,8 +49,9 @@ def cases(rows: int) -> Iterator[Case]:
         ),
         "rollups": (
             lambda: open_rollup(ROLLUP, "s", open_engine()),
-            f"SELECT time_bucket(INTERVAL 1 SECOND, {T}) AS w, {K}, count(*), max({X}) FROM t GROUP BY ALL",
-            "`… GROUP BY`",
+            f"SELECT 's_r/' || w || '/' || left(sha256({K}), 16) AS id, w + INTERVAL 1 SECOND AS until, CAST(w AS DATE), *"
+            f" FROM (SELECT time_bucket(INTERVAL 1 SECOND, {T}) AS w, {K}, count(*), max({X}) FROM t GROUP BY ALL)",
+            "`… GROUP BY`, with an id for each row",
         ),
         "sample per": (
             lambda: open_sampler(Sample(per=Per(1, "event.k")), 0, 0, open_engine()),

@@ -14,7 +14,7 @@ from bench.measure import HALF, Case, Run
 from flows.columns import literal
 from flows.config import Stream
 from flows.engine import open_engine
-from flows.lookups import Lookup
+from flows.lookups.settings import Lookup
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.routes import Route
 from flows.steps import Drop, Enrich, Filter, Mask, Parse, Sample, Set, Step

@@ -30,14 +30,15 @@ THROTTLE = "[{sample: {per: {key: KEY, events_per_second: 1000}}}]"
 
 def rows(scale: Scale) -> Iterator[Row]:
     """Each beside payments in requests of 500, through the same steps."""
-    count = max(1_000, scale.events // 10)
+    count = max(1_000, scale.events // 4)
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         cost: dict[str, float] = {}
+        numbers = itertools.count()
 
         def usual(steps: str) -> float:
             if steps not in cost:
-                cost[steps] = _speed(home / f"usual-{len(cost)}", _requests(lines(count)), steps, 1)
+                cost[steps] = _speed(home / f"usual-{next(numbers)}", _requests(lines(count)), steps, 1)
             return cost[steps]
 
         def one(what: str, at: Path, requests: Requests, steps: str, reference: str, streams: int) -> Iterator[Row]:

@@ -13,17 +13,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.batch import LogBatch
 from connectors.cursor import Cursor, Reading
 from connectors.errors import Transient
 from connectors.log import Log
+from connectors.logger import get_logger
 from connectors.sinks.base import Progress
 from connectors.sinks.delivery import Delivery
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 EPOCH_BYTES = 128 * 1024 * 1024
 """Values a partition hands on within one epoch: the engine's own queues have no bound."""
@@ -31,9 +31,25 @@ EPOCH_BYTES = 128 * 1024 * 1024
 NEAR = 20_000
 """Records by which floors may differ and still be read from together after a restart: reading them twice costs more."""
 
-_IDLE = timedelta(milliseconds=20)
 _HEARTBEAT = 0.1  # seconds between requests to commit, at the end
-_RETRY = timedelta(seconds=1)
+_RETRY = 1.0  # seconds until a log that could not be read is read again
+
+
+IDLE = timedelta(milliseconds=20)
+
+
+def next_look() -> datetime:
+    """When a source that has nothing looks again: at an instant that all sources of the process share.
+
+    The engine wakes for the first that is due, and only for it: sources whose instants have drifted apart, as any delay
+    has them do, cost it a round each. A source looks so often while its log is away too: the engine spins until one wakes
+    whose epoch has ended.
+    """
+    now = datetime.now(UTC)
+    return now + IDLE - (now - _BEGINNING) % IDLE
+
+
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Stop:
@@ -153,6 +169,7 @@ class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
         self._stop = stop
         self._budget = EPOCH_BYTES
         self._awake: datetime | None = None
+        self._retry_at = 0.0
         self._heartbeat = 0.0
         self._committed = progress.floor(partition, 0)
         self._tickets = 0
@@ -163,13 +180,14 @@ class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
         self._progress.check()
         ended = self._stop.ends(self._partition, self._main.position)
         try:
-            batch = self._read(ended=ended) if self._budget > 0 else None
+            may_read = self._budget > 0 and time.monotonic() >= self._retry_at
+            batch = self._read(ended=ended) if may_read else None
         except Transient as exc:
             _log.warning("the log cannot be read; trying again", partition=self._partition, reason=str(exc))
-            self._awake = datetime.now(UTC) + _RETRY
-            return []
+            self._retry_at = time.monotonic() + _RETRY
+            batch = None
         if batch is None:
-            self._awake = datetime.now(UTC) + _IDLE
+            self._awake = next_look()
             return self._finish() if ended else []
         self._awake = None
         self._budget -= batch.size

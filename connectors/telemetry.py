@@ -1,16 +1,10 @@
-"""Logs as key-values on stderr, and counters that any process can scrape or the gateway serves for all.
+"""Counters that any process can scrape or the gateway serves for all.
 
-Logs carry positions, counts and names; never payloads, never secrets. Counters are bounded by the configuration:
-labels are names of streams, destinations and steps.
+They are bounded by the configuration: labels are names of streams, destinations and steps.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 EVENTS_READ = Counter("headrace_events_read_total", "Events read from the log.", ["stream"])
@@ -100,25 +94,3 @@ LOG_LAG = Gauge(
     ["topic", "partition"],
     multiprocess_mode="livesum",
 )
-
-
-def configure_logging(level: str | None = None) -> None:
-    """Sets up structlog for this process: to stderr, as JSON unless stderr is a terminal. `HEADRACE_LOG_LEVEL` sets the level."""
-    name = (level or os.environ.get("HEADRACE_LOG_LEVEL", "info")).upper()
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    )
-    # The Kafka client reports each failed connection as an error, several a second; what it means is logged by its user.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping().get(name, logging.INFO)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )

@@ -20,8 +20,8 @@ from flows.steps.drop import compile_drop
 from flows.steps.enrich import Found, compile_enrich
 from flows.steps.filter import compile_filter
 from flows.steps.layer import DROP, MARKS, Layer
-from flows.steps.mask import compile_mask
-from flows.steps.parse import place_parts, read_text
+from flows.steps.mask.compiling import compile_mask
+from flows.steps.parse.compiling import place_parts, read_text
 from flows.steps.sample import compile_sample
 from flows.steps.set import compile_set
 

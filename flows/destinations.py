@@ -1,4 +1,7 @@
-"""From the destinations of a configuration to the writers of a process: one line a type."""
+"""From the destinations of a configuration to the writers of a process, by type.
+
+What a type needs is imported where one of it is opened: most have a client of their own, and a configuration few types.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,17 @@ from connectors.sinks.base import Rejects, Writer
 from connectors.sinks.connection import Endpoint
 from connectors.sinks.dead_letters import Fresh
 from connectors.sinks.delta import DeltaWriter
-from connectors.sinks.elasticsearch.endpoint import ElasticsearchEndpoint
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
-from connectors.sinks.http.endpoint import HttpEndpoint
 from connectors.sinks.http.settings import HttpDestination
-from connectors.sinks.kafka.endpoint import KafkaEndpoint
 from connectors.sinks.kafka.settings import KafkaDestination
-from connectors.sinks.parquet import ParquetWriter
 from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination, ParquetDestination, Pushed
 from connectors.sinks.snowflake.settings import SnowflakeDestination
-from connectors.sinks.snowflake.writer import SnowflakeWriter
-from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
-from connectors.sinks.stdout import StdoutDestination, StdoutEndpoint
-from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
+from connectors.sinks.splunk_hec.settings import SplunkHecDestination
+from connectors.sinks.stdout.settings import StdoutDestination
+from connectors.sinks.syslog.settings import SyslogDestination
 from flows.config import Config, config_version
 from flows.rollups import table_of
 
@@ -50,6 +48,8 @@ def open_writers(
         if isinstance(destination, Pushed):
             writers[name] = PushWriter(open_endpoint(name, destination, config), name, refusals, destination.batching)
         elif isinstance(destination, SnowflakeDestination):
+            from connectors.sinks.snowflake.writer import SnowflakeWriter
+
             writers[name] = SnowflakeWriter(destination, log.identity, refusals, rollups=rollups, name=name)
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)
@@ -69,6 +69,8 @@ def _table_writer(
         case DeltaDestination():
             return DeltaWriter(destination, log.identity, name=name, rollups=rollups, schemas=schemas, rejects=rejects)
         case ParquetDestination():
+            from connectors.sinks.parquet import ParquetWriter
+
             return ParquetWriter(
                 destination, log.identity, name=name, rollups=rollups, schemas=schemas, rejects=rejects
             )
@@ -80,16 +82,28 @@ def open_endpoint(name: str, destination: Pushed, config: Config) -> Endpoint:
     """The destination as something that can be connected to; nothing is yet. Raises ConfigError."""
     match destination:
         case ElasticsearchDestination():
+            from connectors.sinks.elasticsearch.endpoint import ElasticsearchEndpoint
+
             return ElasticsearchEndpoint(destination)
         case HttpDestination():
+            from connectors.sinks.http.endpoint import HttpEndpoint
+
             return HttpEndpoint(destination)
         case KafkaDestination():
+            from connectors.sinks.kafka.endpoint import KafkaEndpoint
+
             return KafkaEndpoint(destination)
         case SplunkHecDestination():
+            from connectors.sinks.splunk_hec.endpoint import SplunkHecEndpoint
+
             return SplunkHecEndpoint(destination)
         case StdoutDestination():
+            from connectors.sinks.stdout.endpoint import StdoutEndpoint
+
             return StdoutEndpoint(destination, config.data / "state" / "stdout.lock")
         case SyslogDestination():
+            from connectors.sinks.syslog.endpoint import SyslogEndpoint
+
             return SyslogEndpoint(destination, name)
         case _:
             assert_never(destination)

@@ -7,7 +7,10 @@ one operator and one thread; scale with processes.
 
 from __future__ import annotations
 
-import duckdb
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def open_engine(*, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
@@ -16,6 +19,8 @@ def open_engine(*, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
     Order: with one thread and `preserve_insertion_order` a query without ORDER BY, joins or aggregates gives rows in
     the order of its input. The time zone is UTC, so an instant's text does not depend on the machine.
     """
+    import duckdb
+
     connection = duckdb.connect(
         ":memory:",
         config={

@@ -30,7 +30,7 @@ from flows.bounds import STAGE, Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, config_version, load
 from flows.destinations import open_writers
 from flows.letters import Aside, letters_of
-from flows.lookups import watch
+from flows.lookups.watched import watch
 from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.queries import Queries

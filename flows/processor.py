@@ -11,9 +11,9 @@ from collections import OrderedDict
 import duckdb
 import msgspec
 import pyarrow as pa
-import structlog
 
 from connectors.batch import StreamLines
+from connectors.logger import get_logger
 from connectors.sinks import dead_letters
 from connectors.sinks.conform import mark_json
 from connectors.telemetry import EVENTS_READ
@@ -29,9 +29,9 @@ from flows.queries import Queries
 from flows.shape import relation
 from flows.stages import SET_ASIDE, Stages, Staging
 from flows.steps.dropping import register_drop
-from flows.steps.parse import register
+from flows.steps.parse.functions import register
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _COMPILED = 16  # shapes whose query is kept: a stream settles on one
 

@@ -8,28 +8,34 @@ time. What changes the catalog all the same (a temporary table, another stream) 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import count
+from typing import Generic, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from connectors.batch import LINES
+from flows.columns import Columns, Path
 
 _ONCE = 1_024  # texts that were run once: what may never come again is not planned for
+_SHAPES = 16  # of events whose queries are kept: a stream settles on one
 _numbers = count()
+
+About = TypeVar("About")
 
 
 class Queries:
-    """The plans of one connection, and the `source` they read: a relation with the columns of `LINES`, one batch at a time.
+    """The plans of one connection, and the `source` they read: a relation with the columns of `schema`, a batch at a time.
 
     Belongs to the thread that the connection belongs to.
     """
 
-    def __init__(self, engine: duckdb.DuckDBPyConnection, *, kept: int = 128) -> None:
+    def __init__(self, engine: duckdb.DuckDBPyConnection, schema: pa.Schema = LINES, *, kept: int = 128) -> None:
         """`kept` plans are remembered, those used last."""
         self._engine = engine
         self._kept = kept
-        self._feed = _Feed(LINES)
+        self._feed = _Feed(schema)
         self._plans: OrderedDict[str, str] = OrderedDict()
         self._once: OrderedDict[str, None] = OrderedDict()
         self.source = f"batch_{next(_numbers)}"
@@ -56,6 +62,13 @@ class Queries:
         self._plans.move_to_end(sql)
         return self._engine.sql(f"EXECUTE {plan}").to_arrow_table()
 
+    def close(self) -> None:
+        """Gives up the plans and the source."""
+        for plan in self._plans.values():
+            self._engine.execute(f"DEALLOCATE {plan}")
+        self._plans.clear()
+        self._engine.unregister(self.source)
+
     def _prepared(self, sql: str) -> str:
         del self._once[sql]
         plan = self._plans[sql] = f"plan_{next(_numbers)}"
@@ -64,6 +77,39 @@ class Queries:
             _, old = self._plans.popitem(last=False)
             self._engine.execute(f"DEALLOCATE {old}")
         return plan
+
+
+class OfShapes(Generic[About]):
+    """One query over events whose columns may change, written and planned once for each shape that comes.
+
+    Belongs to the thread that the connection belongs to.
+    """
+
+    def __init__(self, engine: duckdb.DuckDBPyConnection, write: Callable[[Columns, str], tuple[str, About]]) -> None:
+        """`write` gives the query for events with these columns in this relation, and what there is to know about it."""
+        self._engine = engine
+        self._write = write
+        self._held: OrderedDict[tuple[tuple[tuple[Path, str], ...], pa.Schema], tuple[Queries, str, About]]
+        self._held = OrderedDict()
+
+    def run(self, columns: Columns, events: pa.Table) -> tuple[pa.Table, About]:
+        """The rows of the query over `events`, whose columns have these DuckDB types, and what there is to know."""
+        # A plan is of Arrow types: two that DuckDB reads as one type are read in different ways.
+        shape = (tuple(columns.items()), events.schema)
+        held = self._held.get(shape)
+        if held is None:
+            queries = Queries(self._engine, events.schema)
+            held = self._held[shape] = (queries, *self._write(columns, queries.source))
+            if len(self._held) > _SHAPES:
+                self._held.popitem(last=False)[1][0].close()
+        else:
+            self._held.move_to_end(shape)
+        queries, sql, about = held
+        queries.put(events)
+        try:
+            return queries.run(sql), about
+        finally:
+            queries.clear()
 
 
 class _Feed:

@@ -19,17 +19,15 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-import structlog
-
 from connectors.errors import ConfigError, HeadraceError
-from connectors.sinks.stdout import EVENTS_FD
-from flows.bounds import EXIT_BOUNDS
+from connectors.logger import get_logger
+from connectors.sinks.stdout.settings import EVENTS_FD
 from flows.config import Accepted, Refused, Watch
 from flows.config.watch import ACCEPTED, SECONDS, accept_again
-from flows.upkeep import Rounds
-from flows.worker import EXIT_CONFIG
+from flows.exits import EXIT_BOUNDS, EXIT_CONFIG
+from flows.rounds import Rounds
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _FLUSH_DEADLINE = 30.0  # seconds a clean stop waits for commits
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0  # seconds before a dead process is started again; doubles each time

@@ -19,14 +19,15 @@ from flows.columns import Columns, column
 from flows.compile import Begun, compile_pipeline, compile_stage
 from flows.config import Stream
 from flows.letters import set_aside
-from flows.lookups import Installed
+from flows.lookups.installed import Installed
 from flows.shape import Shape, Unreadable, first_misfit, learn
 from flows.steps import Mask, Parse, Step
 from flows.steps.enrich import Found
 from flows.steps.layer import DROP, MARKS, Layer
-from flows.steps.mask import install_masks
+from flows.steps.mask.functions import install_masks
 from flows.steps.mask.settings import rules_of
-from flows.steps.parse import VALUE_PATH, failed, target
+from flows.steps.parse.compiling import VALUE_PATH, failed
+from flows.steps.parse.settings import target
 from flows.steps.targets import parse_path
 
 SET_ASIDE = "dead_letters:parse"

@@ -10,54 +10,25 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from connectors.counting import count_together
 from connectors.errors import HeadraceError
+from connectors.logger import configure_logging, get_logger
 from connectors.parent import die_with
-from connectors.sinks import dead_letters
-from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.upkeep import compact, open_table, trim_log, vacuum
-from connectors.telemetry import configure_logging
 from flows.config import Config, load
-from flows.config.rules import routed_to
-from flows.rollups import table_of
+from flows.lake_tables import lake_tables
 
 VACUUM_EVERY = timedelta(days=1)
 
-_log = structlog.get_logger()
-
-
-class LakeTable(msgspec.Struct, frozen=True):
-    """A Delta table of the configuration: its destination's name, and its own (a stream's, a rollup's, `dead_letters`)."""
-
-    destination: str
-    name: str
-    settings: DeltaDestination
-
-
-def lake_tables(config: Config) -> list[LakeTable]:
-    """Every Delta table that the configuration can write, the dead letters last."""
-    found: dict[tuple[str, str], LakeTable] = {}
-    for stream, settings in config.streams.items():
-        goes = [(name, stream) for name in routed_to(settings)]
-        goes += [(name, table_of(stream, rollup)) for rollup in settings.rollups for name in rollup.to]
-        for name, table in goes:
-            destination = config.destinations.get(name)
-            if isinstance(destination, DeltaDestination):
-                found[name, table] = LakeTable(name, table, destination)
-    letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-    return [*found.values(), LakeTable(dead_letters.NAME, dead_letters.NAME, letters)]
+_log = get_logger()
 
 
 @contextmanager
@@ -100,36 +71,6 @@ def run_round(config: Config, *, now: Callable[[], datetime] = lambda: datetime.
                     _log.info("vacuumed", table=table.name, destination=table.destination, files=len(deleted))
         except HeadraceError as exc:
             _log.warning("maintenance could not be done", table=table.name, reason=str(exc))
-
-
-class Rounds:
-    """Starts the rounds of a running dataflow: `tick` often, `stop` at the end."""
-
-    def __init__(self, config: Config, file: Path, text: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`text` is a file with what `file` held when `config` was accepted."""
-        rules = [table.settings.maintenance for table in lake_tables(config)[:-1]]
-        every = [rule.every.total_seconds() for rule in rules if rule.enabled]
-        self._every = min(every, default=0.0)
-        self._command = [sys.executable, "-m", "flows.upkeep", "--config", str(file), "--text", str(text)]
-        self._command += ["--parent", str(os.getpid())]
-        self._clock = clock
-        self._due = clock() + self._every
-        self._running: subprocess.Popen[bytes] | None = None
-
-    def tick(self) -> None:
-        """Starts a round when one is due and none runs."""
-        if self._running is not None and self._running.poll() is not None:
-            self._running = None
-        if self._every and self._running is None and self._clock() >= self._due:
-            self._due = self._clock() + self._every
-            self._running = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        """Ends a round that runs: what it had not committed is as if it had not begun."""
-        if self._running is not None and self._running.poll() is None:
-            self._running.kill()
-            self._running.wait()
-        self._every = 0.0
 
 
 class _State:
@@ -187,9 +128,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent is not None:
         die_with(arguments.parent)
-    configure_logging()
+    configure_logging(process="maintenance")
     count_together()
-    structlog.contextvars.bind_contextvars(process="maintenance")
     try:
         config = load(arguments.config, text=arguments.text.read_bytes() if arguments.text else None)
         with ownership(config.data) as mine:

@@ -16,27 +16,24 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
-import structlog
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from connectors.counting import count_together
 from connectors.errors import ConfigError, HeadraceError
 from connectors.log import Log, open_log
+from connectors.logger import configure_logging, get_logger
 from connectors.parent import die_with
 from connectors.source import Stop
-from connectors.telemetry import configure_logging
 from connectors.without_pandas import leave_pandas_alone
 from flows.config import load
+from flows.exits import EXIT_CONFIG
 from flows.graph import NAME, build
 from flows.recovery import prepare, state_directory
 
-EXIT_CONFIG = 2
-"""The configuration is wrong: starting again would not help."""
-
 _EPOCH = timedelta(seconds=1)
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 def main() -> None:
@@ -44,10 +41,9 @@ def main() -> None:
     arguments = _arguments()
     if arguments.parent is not None:
         die_with(arguments.parent)
-    configure_logging()
+    configure_logging(process=arguments.process)
     leave_pandas_alone()
     count_together()
-    structlog.contextvars.bind_contextvars(process=arguments.process)
     try:
         _run(arguments)
     except ConfigError as exc:

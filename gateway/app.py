@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from connectors import counting
 from connectors.log import Log
+from connectors.logger import get_logger
 from connectors.record import new_request_id
 from gateway import metrics
 from gateway.answers import Refusal
@@ -24,7 +24,7 @@ from gateway.tokens import TokenStore, tokens_path
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_logger = structlog.get_logger(__name__)
+_logger = get_logger()
 
 
 def create_app(settings: Settings, log: Log | None = None) -> Flask:

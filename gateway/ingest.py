@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any
 
 import msgspec
-import structlog
 
 from connectors.errors import Unavailable
+from connectors.logger import get_logger
 from connectors.record import Record, keyed_request_id, new_request_id, now_microseconds
 from gateway import metrics
 from gateway.answers import REASON, Headers, Refusal
@@ -36,7 +36,7 @@ _UUID_LENGTH = 36
 Environ = dict[str, Any]
 StartResponse = Callable[[str, Headers], Any]
 _encode = msgspec.json.Encoder().encode
-_logger = structlog.get_logger(__name__)
+_logger = get_logger()
 
 
 class Ingest:

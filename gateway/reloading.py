@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
-
+from connectors.logger import get_logger
 from gateway.settings import Settings
 
 SECONDS = 0.25
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 
 class Source(Protocol):

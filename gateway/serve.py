@@ -96,7 +96,7 @@ def _worker(settings: Settings, source: Source | None, parent: int, beginning: i
 
 def _application(settings: Settings, source: Source | None) -> Any:
     count_together()
-    from connectors.telemetry import configure_logging
+    from connectors.logger import configure_logging
     from gateway.app import create_app
 
     configure_logging()

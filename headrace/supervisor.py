@@ -17,9 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-import structlog
-
 from connectors.errors import HeadraceError
+from connectors.logger import get_logger
 
 READY = "ready"
 """A child's line on stdout that begins with this word says that it works; what follows says where."""
@@ -31,7 +30,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a dead child is start
 _HEALTHY = 60.0  # seconds of life after which a death counts as a first one
 _STOP_DEADLINE = 40.0  # seconds a child has to stop cleanly: the dataflow commits what it holds
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class Part:

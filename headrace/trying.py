@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,13 +73,6 @@ def one_of(file: Path | None, last: int | None) -> None:
 
 def quiet() -> None:
     """This process logs nothing: a trial says what it has to say itself, and what fails is raised."""
-    import logging
+    from connectors.logger import configure_logging
 
-    import structlog
-
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    configure_logging("critical")

@@ -23,7 +23,7 @@ from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.syslog.settings import Cef
 from flows.config import Limits, Stream, StreamTest, check, render_text
 from flows.config.settings import STEPS
-from flows.lookups import Lookup
+from flows.lookups.settings import Lookup
 from flows.rollups import Rollup
 from flows.routes import Route
 from flows.steps import Enrich, Window

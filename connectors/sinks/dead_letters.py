@@ -11,7 +11,9 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-NAME = "dead_letters"
+from connectors.sinks.settings import DEAD_LETTERS
+
+NAME = DEAD_LETTERS
 
 SCHEMA = pa.schema(
     [

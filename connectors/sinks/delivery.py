@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import pyarrow.compute as pc
-import structlog
 
 from connectors.errors import Transient
+from connectors.logger import get_logger
 from connectors.record import now_microseconds
 from connectors.sinks.base import Outcome, Rows, Writer
 from connectors.telemetry import (
@@ -35,7 +35,7 @@ from connectors.telemetry import (
     DESTINATION_UNCOMMITTED,
 )
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 INBOX_BYTES = 64 * 1024 * 1024
 """What waits for a destination's thread, as Arrow counts; as much again as its writer's `capacity` is with the writer."""

@@ -54,7 +54,17 @@ class Fitting:
 
         `offsets` are the next offsets wanted once the rows are committed. Raises Fenced, Transient.
         """
-        return pa.concat_tables([self._conformed(batch, schema, offsets, engine, part) for batch in batches])
+        conforming = [conformed(batch, schema, engine) for batch in batches]
+        if self._mode != "reject" or self._rejects is None:
+            return pa.concat_tables(conforming)
+        unfit = [pc.is_valid(rows.column(RESCUED)) for rows in conforming]
+        # All of them at once: the dead letters say by one offset a partition how far they are.
+        pairs = list(zip(batches, conforming, unfit, strict=True))
+        rejected = pa.concat_tables([rows.filter(which) for _, rows, which in pairs])
+        if rejected.num_rows:
+            origin = pa.concat_tables([batch.select([PARTITION, OFFSET]).filter(which) for batch, _, which in pairs])
+            self._rejects.reject(rejected, origin, self._stream, self._destination, offsets, engine, part=part)
+        return pa.concat_tables([rows.filter(pc.invert(which)) for _, rows, which in pairs])
 
     def count(self, rows: pa.Table) -> None:
         """Counts rows that are committed."""
@@ -63,24 +73,6 @@ class Fitting:
             rescued = rows.num_rows - rows.column(RESCUED).null_count
             if rescued:
                 VALUES_RESCUED.labels(self._destination, self._stream).inc(rescued)
-
-    def _conformed(
-        self,
-        batch: pa.Table,
-        schema: pa.Schema,
-        offsets: Mapping[int, int],
-        engine: duckdb.DuckDBPyConnection,
-        part: str,
-    ) -> pa.Table:
-        rows = conformed(batch, schema, engine)
-        if self._mode != "reject" or self._rejects is None:
-            return rows
-        unfit = pc.is_valid(rows.column(RESCUED))
-        if pc.any(unfit).as_py():
-            origin = batch.select([PARTITION, OFFSET]).filter(unfit)
-            rejected = rows.filter(unfit)
-            self._rejects.reject(rejected, origin, self._stream, self._destination, offsets, engine, part=part)
-        return rows.filter(pc.invert(unfit))
 
 
 def by_schema(staged: Sequence[pa.Table]) -> list[pa.Table]:

@@ -9,28 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.columns import UNQUOTED, Path
+from connectors.columns import Path
 from connectors.sinks.conform import json_paths
+from connectors.sinks.name_templates import FIELD, LONGEST, NOTHING, Letters, complaint, path_of
 
-LONGEST = 200
-"""Bytes of a name: Elasticsearch takes 255, Kafka 249, and both add something of their own."""
-
-NOTHING = "none"
-"""What stands for a field that an event has not, or that has no text."""
-
-Letters = Literal["lower", "any"]
-"""Whether a name may have capitals: Elasticsearch's indexes may not."""
-
-_FIELD = re.compile(r"\{([^{}]*)\}")
-_PART = re.compile(rf'({UNQUOTED})|"((?:[^"]|"")*)"')
-_PART_LONGEST = 80
-_ROOTS = ("event", "metadata")
+_PART_LONGEST = 80  # characters of a value in a name
 
 
 class NameTemplate:
@@ -41,7 +29,7 @@ class NameTemplate:
         if (wrong := complaint(text, letters)) is not None:
             raise ValueError(wrong)
         self._letters = letters
-        pieces = _FIELD.split(text)
+        pieces = FIELD.split(text)
         self._literals = pieces[::2]
         self._fields = pieces[1::2]
 
@@ -52,7 +40,7 @@ class NameTemplate:
             if field == "stream":
                 named.append(part_of_name(stream, self._letters))
             else:
-                named.append(_once_each(field_text(rows, _path(field)), partial(part_of_name, letters=self._letters)))
+                named.append(_once_each(field_text(rows, path_of(field)), partial(part_of_name, letters=self._letters)))
             named.append(literal)
         if all(isinstance(piece, str) for piece in named):
             return pa.array(["".join(map(str, named))[:LONGEST]]).take(pa.array([0] * rows.num_rows, pa.int64()))
@@ -90,64 +78,6 @@ def field_text(rows: pa.Table, path: Path) -> pa.Array:
     if path == ("window_start",):
         column = column.cast(pa.date32())
     return column.cast(pa.string())
-
-
-def complaint(text: str, letters: Letters = "any") -> str | None:
-    """What is wrong with a template, and after `; ` the remedy; None where nothing is."""
-    pieces = _FIELD.split(text)
-    literals, fields = pieces[::2], pieces[1::2]
-    if any("{" in literal or "}" in literal for literal in literals):
-        return "a '{' or '}' without its partner; write {stream} for the stream's name"
-    for field in fields:
-        if field not in ("stream", "source", "date") and not _is_field(field):
-            return f"{{{field[:60]}}} stands for nothing; write {{stream}}, {{source}}, {{date}} or {{event.<field>}}"
-    plain = "".join(literals)
-    allowed = "a-z0-9._-" if letters == "lower" else "A-Za-z0-9._-"
-    if re.search(f"[^{allowed}]", plain):
-        return (
-            f"a name has only the characters {allowed.replace('-z', '-z ').replace('-Z', '-Z ').replace('-9', '-9 ')}"
-        )
-    if not literals[0] and (not fields or fields[0] != "stream"):
-        return "events could choose any name; begin it with a text of its own: logs-{…}"
-    if literals[0][:1] in (".", "-", "_") and letters == "lower":
-        return "a name begins with a letter or a digit"
-    if len(plain) > LONGEST // 2:
-        return f"is too long; at most {LONGEST // 2} characters beside what is filled in"
-    return None
-
-
-def check_path(key: str, text: str) -> Path:
-    """The path that a setting `key` has as its text; ValueError where it is none of an event's."""
-    try:
-        path = _path(text)
-    except ValueError as exc:
-        raise ValueError(f"{key}: {exc}; write event_id, source or event.<field>") from None
-    if path not in (("event_id",), ("source",)) and not (len(path) > 1 and path[0] in _ROOTS):
-        raise ValueError(f"{key}: {text[:60]!r} is no part of an event; write event_id, source or event.<field>")
-    return path
-
-
-def _is_field(field: str) -> bool:
-    try:
-        path = _path(field)
-    except ValueError:
-        return False
-    return len(path) > 1 and path[0] in _ROOTS
-
-
-def _path(field: str) -> Path:
-    """The parts of a path as a person writes it: `event.http.status`, `event."a.b"`. ValueError for what is none."""
-    parts: list[str] = []
-    at = 0
-    while match := _PART.match(field, at):
-        parts.append(match[1] or match[2].replace('""', '"'))
-        at = match.end()
-        if at == len(field):
-            return tuple(parts)
-        if field[at] != ".":
-            break
-        at += 1
-    raise ValueError(f"'{field[:60]}' is no path of a field")
 
 
 def _plain(json: str | None) -> str | None:

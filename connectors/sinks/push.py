@@ -14,15 +14,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Protocol
 
-import msgspec
 import pyarrow as pa
-import structlog
 
 from connectors.errors import ConfigError, Rejected, Transient
+from connectors.logger import get_logger
 from connectors.sinks.base import Rows
+from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Connection, Endpoint, Refusal, Unfinished
 from connectors.sinks.delivery import Circuit
 from connectors.sinks.lane import Lane, Refused
@@ -36,26 +35,13 @@ from connectors.telemetry import (
     ROWS_REFUSED,
 )
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _IDLE = 30.0  # seconds after which a thread that has nothing to send closes its connection
 
 _LOOK = 0.05  # seconds between the looks at whether what is under way has ended
 
 _REFUSED_PAUSE = 5.0  # seconds between tries where the destination refuses us, as opposed to what we send
-
-
-class Batching(msgspec.Struct, frozen=True):
-    """When rows are sent: so many or so large (in Arrow) together, or once the oldest has waited for `linger`.
-
-    `concurrency` bounds the requests under way, `capacity` the bytes that are held for the destination.
-    """
-
-    rows: int = 1_000
-    size: int = 4_194_304
-    linger: timedelta = timedelta(milliseconds=100)
-    concurrency: int = 8
-    capacity: int = 67_108_864
 
 
 class Undeliverable(Protocol):

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from connectors.sinks.names import Letters, complaint
-from connectors.sinks.push import Batching
+from connectors.sinks.batching import Batching
+from connectors.sinks.name_templates import Letters, complaint
 from connectors.values import Between, Bytes
 
 Rows = Annotated[int, msgspec.Meta(ge=1, le=100_000)]

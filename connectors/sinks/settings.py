@@ -13,9 +13,12 @@ from connectors.sinks.kafka.settings import KafkaDestination
 from connectors.sinks.place import Place
 from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.splunk_hec.settings import SplunkHecDestination
-from connectors.sinks.stdout import StdoutDestination
+from connectors.sinks.stdout.settings import StdoutDestination
 from connectors.sinks.syslog.settings import SyslogDestination
 from connectors.values import Between, Bytes
+
+DEAD_LETTERS = "dead_letters"
+"""What the dead letters are called beside the destinations, and the directory of their table."""
 
 CommitInterval = Annotated[timedelta, Between(timedelta(milliseconds=50), timedelta(days=1))]
 

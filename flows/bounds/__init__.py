@@ -19,17 +19,15 @@ from typing import NoReturn, TypeVar
 
 import duckdb
 import pyarrow as pa
-import structlog
 
 from connectors.batch import StreamLines
+from connectors.logger import get_logger
 from flows.bounds.journal import Journal
 from flows.bounds.watchdog import Bounds, Watchdog
+from flows.exits import EXIT_BOUNDS
 from flows.recovery import state_of_log
 
-__all__ = ["EXIT_BOUNDS", "STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "journals"]
-
-EXIT_BOUNDS = 3
-"""A process ended because a batch went too far: started again, it finds the event at fault."""
+__all__ = ["STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "journals"]
 
 STAGE = "bounds"
 """The stage of the dead letters."""
@@ -40,7 +38,7 @@ Refused = tuple[str, pa.Table]
 _PART = 6.0  # a part of what went too far may take so much less time: most of it is innocent
 _FAILURES = (duckdb.DataError, duckdb.OutOfMemoryException, duckdb.InvalidInputException, MemoryError)
 
-_log = structlog.get_logger()
+_log = get_logger()
 _watchdog = Watchdog()
 
 Out = TypeVar("Out")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.sinks import dead_letters
+from connectors.sinks.settings import DEAD_LETTERS
 from flows.columns import Path
 from flows.config.paths import field_path
 from flows.config.report import Report, did_you_mean
@@ -21,7 +21,7 @@ from flows.steps import Drop, Enrich, Filter, Sample, Set, Step, Window
 def check_foresight(grammar: Any, report: Report) -> None:
     """Tells `report` of what a valid `Grammar` says in vain."""
     used: set[str] = set()
-    known = [*(grammar.destinations or [DEFAULT_DESTINATION]), dead_letters.NAME]
+    known = [*(grammar.destinations or [DEFAULT_DESTINATION]), DEAD_LETTERS]
     for name, stream in grammar.streams.items():
         path = f"streams.{name}"
         used.update(routed_to(stream), *(rollup.to for rollup in stream.rollups))

@@ -9,7 +9,6 @@ from msgspec import UNSET
 from connectors.values import as_written
 from flows.config.paths import ROOTS, field_path
 from flows.config.report import Report, did_you_mean
-from flows.lookups.head import HeadProblem, read_head
 from flows.lookups.settings import FORMATS, Lookup
 from flows.steps import Enrich
 from flows.steps.enrich import default_problem
@@ -60,6 +59,8 @@ def _head(path: str, lookup: Any, report: Report, *, files: bool) -> list[str] |
 
 
 def _columns(path: str, lookup: Lookup, report: Report) -> list[str] | None:
+    from flows.lookups.head import HeadProblem, read_head  # here: it reads Parquet, for which it needs Arrow
+
     try:
         columns = read_head(lookup)
     except HeadProblem as exc:

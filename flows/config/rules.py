@@ -17,7 +17,6 @@ from flows.config.tables import check_destination, check_tables
 from flows.config.windows import check_rollups, check_windows, tables_of
 from flows.routes import Route
 from flows.steps import Drop, Mask, Parse, Sample, Set
-from flows.steps.parse.check import complaints
 
 
 def check_rules(grammar: Any, report: Report) -> None:
@@ -115,6 +114,8 @@ def _check_steps(path: str, stream: Stream, report: Report) -> None:
                         remedy,
                     )
         elif isinstance(step, Parse):
+            from flows.steps.parse.check import complaints  # here: it compiles patterns, and few files have any
+
             for found in complaints(step):
                 where = f"{at}.parse.{found.key}" if found.key else f"{at}.parse"
                 report.add(where, found.message, found.suggestion, severity=found.severity)

@@ -12,7 +12,7 @@ from flows.config.report import Report, did_you_mean
 from flows.config.settings import Stream
 from flows.expression.names import fields_read
 from flows.steps import Drop, Enrich, Parse, Set, Step, Window
-from flows.steps.parse import target
+from flows.steps.parse.settings import target
 
 Samples = Mapping[str, frozenset[Path]]
 """By stream: the paths that its sample's events have, down to what is no object."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from flows.columns import Path, dotted
 from flows.config.report import did_you_mean
+
+if TYPE_CHECKING:
+    import duckdb
 
 _HELD = {
     "boolean", "tinyint", "smallint", "integer", "bigint", "float", "double", "decimal", "varchar", "date",
@@ -37,12 +39,16 @@ _NAMES = (
 
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
     return duckdb.connect(":memory:", config={"enable_external_access": False, "threads": 1})
 
 
 @cache
 def canonical(text: str) -> str:
     """The type as DuckDB spells it; ValueError where DuckDB does not know it or a table cannot hold it."""
+    import duckdb
+
     try:
         kind = _parser().type(text)
         return _spelled(kind)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from connectors.errors import ConfigError
 from connectors.log.settings import without_topics
+from connectors.logger import get_logger
 from flows.config.load import load, read_text
 from flows.config.settings import Config
 from flows.config.version import config_version
@@ -25,7 +25,7 @@ SECONDS = 0.25
 """How often to look: a change is taken at the second look that finds it the same."""
 
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class Accepted(msgspec.Struct, frozen=True):

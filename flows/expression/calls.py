@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import duckdb
-
 from flows.columns import quoted
 from flows.expression import functions
 from flows.expression.values import Value, as_instant, as_number, as_text, derive
@@ -16,6 +14,8 @@ _INFIX = functions.words("+ - * / // % ** ^ || & | << >> && @> <@ ^@ <->")
 
 
 def first_that_binds(name: str, values: list[Value]) -> Value:
+    import duckdb
+
     readings: list[Callable[[Value], Value]] = [lambda v: as_text(v) if v.kind == "json" else v]
     if name in functions.ARITHMETIC:
         plain = not any(value.kind in ("temporal", "interval", "other") for value in values)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 
-import duckdb
-
 from flows.expression import functions
 from flows.expression.lower import lambda_parameters, type_name
 from flows.expression.paths import ROOTS
@@ -150,6 +148,8 @@ def _calls(node: Node, names: frozenset[str]) -> bool:
 
 
 def _type_problem(node: Node, at: int) -> list[ExpressionProblem]:
+    import duckdb
+
     try:
         duck_type(f"CAST(NULL AS {type_name(node)})", frozenset())
     except duckdb.Error:

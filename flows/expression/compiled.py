@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import duckdb
 import msgspec
 
 from flows.columns import Columns
@@ -37,6 +36,8 @@ def compile_expression(
 
 def compile_node(node: Node, text: str, columns: Columns, *, condition: bool = False) -> Compiled:
     """As `compile_expression`, of a tree that has been checked; a warning calls it `text`."""
+    import duckdb
+
     try:
         value = lower(node, Scope(columns))
         if condition:

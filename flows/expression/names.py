@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import duckdb
 import msgspec
 
 from flows.columns import Path
@@ -75,6 +74,8 @@ def _constant(node: Node) -> bool:
 
 def _value(node: Node, *, condition: bool) -> object:
     """The value of a constant; True where it cannot be told, so that nothing is said of it."""
+    import duckdb
+
     sql = _text(node)
     if sql is None:
         return True
@@ -87,6 +88,8 @@ def _value(node: Node, *, condition: bool) -> object:
 
 def _text(node: Node) -> str | None:
     """The SQL of a parsed node, written by DuckDB itself."""
+    import duckdb
+
     answer = msgspec.json.decode(run("SELECT json_serialize_sql('SELECT 1')")[0][0])
     answer["statements"][0]["node"]["select_list"] = [node]
     try:

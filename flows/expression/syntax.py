@@ -10,12 +10,14 @@ import atexit
 import os
 import threading
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import msgspec
 
 from flows.engine import open_engine
+
+if TYPE_CHECKING:
+    import duckdb
 
 Node = dict[str, Any]
 
@@ -73,6 +75,8 @@ def _let_go() -> None:
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Node:
     """The tree of one scalar expression; raises InvalidExpression."""
+    import duckdb
+
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise InvalidExpression(ExpressionProblem(f"an expression may have at most {MAX_BYTES} bytes"))
     if not text.strip():

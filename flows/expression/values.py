@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import duckdb
 import msgspec
 
 from flows.columns import literal, quoted
@@ -72,6 +71,8 @@ def derive(  # the keyword `type` is the field's own name
 ) -> Value:
     """A value made from others; its type is asked of DuckDB where it is not given. Raises duckdb.Error."""
     if len(sql) > _MAX_SQL:
+        import duckdb
+
         raise duckdb.InvalidInputException("too large once its conversions are spelled out")
     refs: Refs = frozenset().union(*(source.refs for source in sources))
     found = type if type is not None else str(duck_type(sql, refs))

@@ -3,12 +3,3 @@
 `reading` makes a `KeyedTable` of a CSV, JSON, NDJSON or Parquet file, `geo` a `GeoTable` of an MMDB file, `watched` keeps
 the newest of each for the whole process, and `installed` makes them functions of the connection that runs a pipeline.
 """
-
-from __future__ import annotations
-
-from flows.lookups.installed import Installed, found_of
-from flows.lookups.settings import Lookup
-from flows.lookups.table import LookupFailed
-from flows.lookups.watched import Watched, watch
-
-__all__ = ["Installed", "Lookup", "LookupFailed", "Watched", "found_of", "watch"]

@@ -16,8 +16,7 @@ from itertools import count
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-import structlog
-
+from connectors.logger import get_logger
 from connectors.telemetry import LOOKUP_RELOADS, LOOKUP_ROWS_IGNORED
 from flows.lookups.geo import GeoTable
 from flows.lookups.keyed import KeyedTable
@@ -31,7 +30,7 @@ LARGEST = 2**30
 _LOOK = 0.5  # seconds between looks at the files
 _PATIENCE = 10.0  # seconds that a first reading waits for a file that is being written
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class Generation(NamedTuple):

@@ -16,8 +16,12 @@ from connectors.record import format_instant
 from connectors.timestamps import parse_timestamp
 from flows.config.scalars import duration
 
-FORMS = "2026-02-12T14:00:00Z (by time of receipt), 2h or 7d (ago), offset:123, or 0:100,1:200 (partition:offset)"
+FORMS = (
+    "2026-02-12T14:00:00Z (by time of receipt) or 2026-02-12 (its beginning, UTC), 2h or 7d (ago), offset:123, or"
+    " 0:100,1:200 (partition:offset)"
+)
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _OFFSETS = re.compile(r"\d+:\d+(,\d+:\d+)*")
 
 
@@ -61,7 +65,7 @@ def read_place(text: str, now: int) -> Place:
             raise ValueError(f"'{text}' names a partition twice")
         return Offsets(dict(pairs))
     try:
-        return Instant(parse_timestamp(text))
+        return Instant(parse_timestamp(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text))
     except ValueError:
         pass
     ago = _ago(text)

@@ -2,6 +2,8 @@
 
 Its identity is what was asked for: the stream, the destination, the texts of --from and --to, the configuration, the log.
 What the texts meant is decided once and kept, or a replay of `2h` that is started again would mean another two hours.
+The plans stay, of some hundred bytes each. The state of a replay goes when it is complete; of one without an end, which is
+gone on with, when another brings the stream to the same destination.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -76,7 +79,7 @@ class Kept:
 
         Raises HeadraceError where it cannot be.
         """
-        kept = self._read()
+        kept = _read(self.directory)
         if kept is None:
             return self.anew(log, now)
         moves = [place for place in (self._asked.start, self._asked.stop) if isinstance(place, Instant) and place.ago]
@@ -85,7 +88,8 @@ class Kept:
         if kept.finished and self._asked.stop is None:  # what has come since
             span, _ = span_of(log, self._stream_id, self._asked.start, None)
             end = {p: max(at, kept.span.end.get(p, 0)) for p, at in span.end.items()}
-            start = {p: kept.span.start.get(p, at) for p, at in span.start.items()}
+            begun = kept.span.start if self.state(kept).exists() else kept.span.end
+            start = {p: begun.get(p, at) for p, at in span.start.items()}
             since = msgspec.structs.replace(kept.span, start=start, end=end)
             kept.finished = since.end == kept.span.end
             kept.span = since
@@ -112,6 +116,19 @@ class Kept:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self.directory / _FILE)
+        if plan.finished and plan.end is not None:
+            _remove(self.state(plan))
+
+    def clear(self, plan: Plan) -> None:
+        """Removes the state of this replay's earlier runs, and of the complete ones of the stream into the destination.
+
+        Its caller holds the lock, so none of them runs.
+        """
+        for directory in self.directory.parent.iterdir():
+            if directory.is_dir() and (directory == self.directory or _is_complete(directory, plan)):
+                for run in directory.iterdir():
+                    if run.is_dir() and run != self.state(plan):
+                        _remove(run)
 
     def anew(self, log: Log, now: int, last: Plan | None = None) -> Plan:
         """A plan that owes nothing to the last one."""
@@ -120,16 +137,34 @@ class Kept:
         texts = (asked.stream, asked.into, asked.begin, asked.end, self._version)
         return Plan(*texts, span, missing, format_instant(now), run)
 
-    def _read(self) -> Plan | None:
-        try:
-            return msgspec.json.decode((self.directory / _FILE).read_bytes(), type=Plan)
-        except FileNotFoundError:
-            return None
-        except (msgspec.DecodeError, OSError) as exc:
-            raise HeadraceError(
-                f"the state of the replay in {self.directory} cannot be read: {exc}",
-                remedy="move the directory away: it begins anew, and tables skip what they have",
-            ) from exc
+
+def _read(directory: Path) -> Plan | None:
+    try:
+        return msgspec.json.decode((directory / _FILE).read_bytes(), type=Plan)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, OSError) as exc:
+        raise HeadraceError(
+            f"the state of the replay in {directory} cannot be read: {exc}",
+            remedy="move the directory away: it begins anew, and tables skip what they have",
+        ) from exc
+
+
+def _is_complete(directory: Path, plan: Plan) -> bool:
+    """Whether it holds a replay that is finished, of the plan's stream into its destination."""
+    try:
+        kept = _read(directory)
+    except HeadraceError:  # for who asks for that one to mend
+        return False
+    return kept is not None and kept.finished and (kept.stream, kept.into) == (plan.stream, plan.into)
+
+
+def _remove(directory: Path) -> None:
+    """Under another name first: half of a state is none."""
+    gone = directory.with_suffix(".gone")
+    with suppress(OSError):
+        directory.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 @contextmanager

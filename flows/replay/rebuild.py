@@ -119,6 +119,7 @@ class Rebuild:
             plan = kept.anew(log, now, plan)
             new = NewTable(self._settings, self._name, kept.name(plan), by)
         kept.save(plan)
+        kept.clear(plan)
         return plan, new
 
     def _is_stale(self, log: Log, plan: Plan, now: int) -> bool:

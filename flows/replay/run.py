@@ -128,6 +128,7 @@ class Replay:
         if plan.finished and self._is_gone():
             plan = kept.anew(log, now_microseconds(), plan)
         kept.save(plan)
+        kept.clear(plan)
         state = look(self._config, log, self._asked.stream, self._asked.into)
         live = state if self._is_brought_to else None
         span = _left(plan.span if live is None else _below(plan.span, live), log)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,11 +13,11 @@ import pyarrow as pa
 
 from flows.columns import RECEIVED_AT, TIMESTAMP, Columns, Path, column, dotted
 from flows.expression.values import Value
+from flows.queries import OfShapes
 from flows.stateful.operator import Flat
 from flows.stateful.slots import held_type
 from flows.stateful.watermark import NEVER
 
-_COMPILED = 16
 _WIDER = {frozenset({"BIGINT", "DOUBLE"}): "DOUBLE"}
 
 
@@ -48,28 +47,20 @@ class Reader:
     """Reads of events what is to be `kept`: by the events' columns, names and values over them. Belongs to one thread."""
 
     def __init__(self, engine: duckdb.DuckDBPyConnection, kept: Callable[[Columns], list[tuple[str, Value]]]) -> None:
-        self._engine = engine
         self._kept = kept
-        self._queries: OrderedDict[tuple[tuple[Path, str], ...], tuple[str, tuple[str, ...]]] = OrderedDict()
+        self._queries = OfShapes(engine, self._query)
 
     def read(self, events: Flat) -> tuple[pa.Table, tuple[str, ...], Any]:
         """A table of what is kept of each event, its columns' types, and the events' times (int64, UTC microseconds)."""
-        shape = tuple(events.columns.items())
-        if shape not in self._queries:
-            self._queries[shape] = self._query(events.columns)
-            if len(self._queries) > _COMPILED:
-                self._queries.popitem(last=False)
-        query, types = self._queries[shape]
-        with registered(self._engine, {"kept_events": events.table}):
-            read = self._engine.sql(query).to_arrow_table()
+        read, types = self._queries.run(events.columns, events.table)
         times = np.clip(read.column("t").to_numpy(), NEVER // 2, -NEVER // 2)
         return read.drop_columns("t"), types, times
 
-    def _query(self, columns: Columns) -> tuple[str, tuple[str, ...]]:
+    def _query(self, columns: Columns, source: str) -> tuple[str, tuple[str, ...]]:
         kept = self._kept(columns)
         items = [f"CAST({value.sql} AS {held_type(value.type)}) AS {name}" for name, value in kept]
         time = f"coalesce(epoch_us({column(TIMESTAMP)}), epoch_us({column(RECEIVED_AT)})) AS t"  # NULL is of no time
-        query = f"SELECT {', '.join([time, *items])} FROM (SELECT {selection(columns)} FROM kept_events)"
+        query = f"SELECT {', '.join([time, *items])} FROM (SELECT {selection(columns)} FROM {source})"
         return query, tuple(value.type for _, value in kept)
 
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 
 import pyarrow as pa
-import structlog
 
 from connectors.batch import StreamLines, batch_of
 from connectors.log import Block
+from connectors.logger import get_logger
 from connectors.merging import MergedReader
 from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
@@ -26,7 +26,7 @@ from flows.letters import Aside, Letters
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.stateful.store import Round, Store
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 ROUND_BYTES = 16 * 1024 * 1024
 """Values read in one round: some 60,000 events of 260 bytes. A window costs less a row in larger rounds."""

@@ -12,9 +12,9 @@ from datetime import timedelta
 import duckdb
 import msgspec
 import pyarrow as pa
-import structlog
 
 from connectors.batch import StreamLines
+from connectors.logger import get_logger
 from connectors.sinks.base import Rows
 from connectors.sinks.conform import mark_json
 from connectors.telemetry import EVENTS_READ
@@ -32,7 +32,7 @@ from flows.stateful.operator import Changes, Flat
 from flows.stateful.segments import Routing, Segment, registered
 from flows.steps import Window
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _SETTLED = timedelta(seconds=10)
 """After so long a silence every step with a memory has given what silence makes it give, unless it says longer."""

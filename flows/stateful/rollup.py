@@ -158,7 +158,7 @@ class _Rollup:
         keys = ["start", *self._keys]
         groups = (
             f"SELECT {', '.join([*keys, *sums])} FROM (SELECT *, {start} AS start FROM ({history})"
-            f" WHERE t >= {since} AND t < {bound}) GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}"
+            f" WHERE t >= {since} AND t < {bound}) GROUP BY {', '.join(keys)} ORDER BY start"
         )
         columns = self._columns(kinds, [kind for _, kind in calls])
         items = [f"{sql} AS {column(path)}" for path, (sql, _) in columns.items()]
@@ -181,7 +181,7 @@ class _Rollup:
                 parts = leaves(one.sql, one.type)
                 whole = len(parts) == 1 and not parts[0][0]
                 columns[one.name,] = parts[0][1:] if whole else (f"to_json({one.sql})", "JSON")
-        columns["date",] = (f"CAST({begin} AS DATE)", "DATE")
+        columns["date",] = ("CAST(make_timestamp(start) AS DATE)", "DATE")
         return columns
 
     def _identity(self, kinds: Sequence[str]) -> str:

@@ -13,26 +13,27 @@ count a key; past `MAX_BYTES` the interval ends early.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import structlog
 
+from connectors.logger import get_logger
 from connectors.telemetry import EVENTS_DROPPED
-from flows.columns import EVENT_ID, RECEIVED_AT, column, dotted
+from flows.columns import EVENT_ID, RECEIVED_AT, Columns, column, dotted
 from flows.expression import compile_expression
 from flows.expression.values import Value, as_text
+from flows.queries import OfShapes
+from flows.stateful.events import selection
 from flows.stateful.operator import Changes, Flat, Operator
 from flows.stateful.shares import bounded, choose
 from flows.stateful.waiting import Kept, Waiting
 from flows.steps import Sample
 from flows.steps.sample import draw_of
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 MAX_BYTES = 128 * 1024 * 1024
 """What may wait for an interval's end; beyond it the interval ends at once, and another begins."""
@@ -40,7 +41,6 @@ MAX_BYTES = 128 * 1024 * 1024
 SET_BACK = 10_000_000
 """Microseconds by which received_at may fall before it is taken for a clock that was set back."""
 
-_COMPILED = 32
 _NO_KEYS = np.empty(0, np.uint64)
 
 
@@ -64,8 +64,7 @@ class _Sampler:
         self._length = round(self._limit / rate * 1_000_000)  # microseconds
         self._index = index
         self._stage = stage
-        self._engine = engine
-        self._queries: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._queries = OfShapes(engine, self._query)
         self._interval: int | None = None  # the one that is open, in lengths since 1970
         self._waiting = Waiting()
         self._keys = _NO_KEYS  # those of the open interval, sorted, and how many events each had
@@ -156,37 +155,23 @@ class _Sampler:
             EVENTS_DROPPED.labels(self._waiting.stream, f"steps[{self._index}]", "true").inc(dropped)
 
     def _read(self, events: Flat) -> Kept:
-        self._engine.register("sampled", events.table)
-        try:
-            found = self._engine.sql(self._query(events)).to_arrow_table()
-        finally:
-            self._engine.unregister("sampled")
+        found, _ = self._queries.run(events.columns, events.table)
         key, draw, keep = (found.column(place).to_numpy() for place in range(3))
         return Kept(events, np.array(key), draw, keep)
 
-    def _query(self, events: Flat) -> str:
-        shape = tuple(events.columns.items())
-        query = self._queries.get(shape)
-        if query is None:
-            query = self._queries[shape] = self._compile(events)
-            if len(self._queries) > _COMPILED:
-                self._queries.popitem(last=False)
-        return query
-
-    def _compile(self, events: Flat) -> str:
+    def _query(self, columns: Columns, source: str) -> tuple[str, None]:
         key, keep = "1::UBIGINT", "false"
         if self._key is not None:
-            compiled = compile_expression(self._key, events.columns)
+            compiled = compile_expression(self._key, columns)
             text = as_text(Value(compiled.sql, compiled.type)).sql
             key = f"coalesce(md5_number_lower(CAST({text} AS VARCHAR)), 1)"
             self._warn(compiled.warning)
         if self._keep is not None:
-            compiled = compile_expression(self._keep, events.columns, condition=True)
+            compiled = compile_expression(self._keep, columns, condition=True)
             keep = f"coalesce({compiled.sql}, false)"
             self._warn(compiled.warning)
-        cast = ", ".join(f"CAST({column(path)} AS {kind}) AS {column(path)}" for path, kind in events.columns.items())
         draw = draw_of(column(EVENT_ID), self._stage)
-        return f"SELECT {key}::UBIGINT, {draw}, {keep} FROM (SELECT {cast} FROM sampled)"
+        return f"SELECT {key}::UBIGINT, {draw}, {keep} FROM (SELECT {selection(columns)} FROM {source})", None
 
     def _warn(self, warning: str | None) -> None:
         if warning:

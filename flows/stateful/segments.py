@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import duckdb
 import msgspec
 import pyarrow as pa
-import structlog
 
+from connectors.logger import get_logger
 from connectors.sinks.conform import mark_json
 from flows.columns import Columns, Path, column, dotted
 from flows.compile import Plan, compile_pipeline
@@ -19,7 +19,7 @@ from flows.output import rows_query
 from flows.stages import Stages
 from flows.stateful.operator import Flat
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _COMPILED = 32
 _EVENTS = "events"

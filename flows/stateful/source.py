@@ -9,21 +9,20 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.errors import HeadraceError, Transient
+from connectors.logger import get_logger
 from connectors.sinks.base import Outcome, Progress
-from connectors.source import Stop, part_name
+from connectors.source import Stop, next_look, part_name
 from flows.stateful.lane import Lane
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 NAME = "streams"
 
-_IDLE = timedelta(milliseconds=20)  # without lanes too: an epoch ends for all sources or for none
 _RETRY = 1.0  # seconds
 _HEARTBEAT = 0.1  # seconds between requests to commit, at the end
 _EPOCH_ROUNDS = 8  # handed on within one epoch: the engine's own queues have no bound
@@ -56,7 +55,7 @@ class _Partition(StatefulSourcePartition[tuple[str, Outcome], None]):
     def next_batch(self) -> list[tuple[str, Outcome]]:
         outcomes = [(part_name(o.partition), o) for lane in self._lanes if (o := lane.next()) is not None]
         busy = any(outcome.rows for _, outcome in outcomes)
-        self._awake = None if busy else datetime.now(UTC) + _IDLE
+        self._awake = None if busy else next_look()  # without lanes too: an epoch ends for all sources or for none
         return outcomes
 
     def next_awake(self) -> datetime | None:

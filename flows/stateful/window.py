@@ -14,8 +14,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import structlog
 
+from connectors.logger import get_logger
 from connectors.telemetry import EVENTS_LATE
 from flows.columns import LATE, STREAM, Columns, Path, column, dotted
 from flows.expression import compile_expression
@@ -34,7 +34,7 @@ from flows.steps import Window
 from flows.steps.results import leaves
 from flows.steps.set import assign
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _FULL = 10_000  # events in a batch: there is a backlog
 _MOST = 100_000  # events that are ready and held for the sake of speed

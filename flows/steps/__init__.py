@@ -8,8 +8,8 @@ from __future__ import annotations
 from flows.steps.drop import Drop
 from flows.steps.enrich import Enrich
 from flows.steps.filter import Filter
-from flows.steps.mask import Mask
-from flows.steps.parse import Parse
+from flows.steps.mask.settings import Mask
+from flows.steps.parse.settings import Parse
 from flows.steps.sample import Dynamic, Per, Sample
 from flows.steps.set import Set
 from flows.steps.window import Window

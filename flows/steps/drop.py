@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from flows.columns import EXTRA, NO_EXTRA, Path, column, literal, quoted
 from flows.expression.values import duck_type
-from flows.steps.dropping import dropped_sql
 from flows.steps.layer import DROP, Layer
 from flows.steps.targets import drop_problem, parse_path, without
+
+JSON_DROPPED = "json_dropped"
+"""The function (paths, JSON text) → JSON text that a compiled `drop` calls: `flows.steps.dropping` has it."""
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -53,6 +56,12 @@ def compile_drop(step: Drop, layer: Layer) -> Layer:
         else:
             items.append(name)
     return layer.select([*items, *([DROP] if layer.drops else [])], columns=columns)
+
+
+def dropped_sql(value: str, paths: Sequence[Path]) -> str:
+    """SQL of the JSON `value` without what is at `paths`, which are relative to it."""
+    names = msgspec.json.encode([[name.lower() for name in path] for path in paths]).decode()
+    return f"CAST({JSON_DROPPED}({literal(names)}, CAST({value} AS VARCHAR)) AS JSON)"
 
 
 def _left(sql: str, kind: Any, paths: list[Path], depth: int) -> tuple[str, str] | None:

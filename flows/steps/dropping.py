@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import duckdb
 import msgspec
 import pyarrow as pa
 
-from flows.columns import Path, literal
+from flows.steps.drop import JSON_DROPPED
 from flows.steps.mask.values import Members, read_json, written
-
-_FUNCTION = "json_dropped"
 
 
 def register_drop(engine: duckdb.DuckDBPyConnection) -> None:
     """Adds the function that a compiled `drop` calls to a connection."""
-    engine.create_function(_FUNCTION, _all_dropped, ["VARCHAR", "VARCHAR"], "VARCHAR", type="arrow")
-
-
-def dropped_sql(value: str, paths: Sequence[Path]) -> str:
-    """SQL of the JSON `value` without what is at `paths`, which are relative to it."""
-    names = msgspec.json.encode([[name.lower() for name in path] for path in paths]).decode()
-    return f"CAST({_FUNCTION}({literal(names)}, CAST({value} AS VARCHAR)) AS JSON)"
+    engine.create_function(JSON_DROPPED, _all_dropped, ["VARCHAR", "VARCHAR"], "VARCHAR", type="arrow")
 
 
 def _all_dropped(paths: pa.ChunkedArray, texts: pa.ChunkedArray) -> pa.Array:

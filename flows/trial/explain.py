@@ -13,7 +13,7 @@ import msgspec
 from flows.columns import dotted
 from flows.compile import Begun, Plan, compile_pipeline, compile_stage
 from flows.config import Stream
-from flows.lookups import found_of
+from flows.lookups.installed import found_of
 from flows.output import rows_query
 from flows.shape import Shape, relation
 from flows.stateful.equivalent import equivalent

@@ -122,7 +122,7 @@ def replay(
 
     An event keeps its event_id and received_at. What a destination had refused goes to that destination alone. The
     dataflow may run meanwhile; where none runs, the events land with the next run. One that fails again is a dead letter
-    again. What cannot be sent is said, stays, and makes the exit code 1.
+    again. What cannot be sent (rows of rollups, and what came late for one) is said, stays, and makes the exit code 1.
 
     \b
     Example:

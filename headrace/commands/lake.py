@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from flows.config import Config
-    from flows.upkeep import LakeTable
+    from flows.lake_tables import LakeTable
 
 app = typer.Typer(
     help="Look after the Delta tables: compact, vacuum, history, widen.", no_args_is_help=True, rich_markup_mode=None
@@ -192,7 +192,7 @@ def _opened(config: Config, name: str | None, destination: str | None) -> list[t
     """The tables that are meant and there. HeadraceError where a name is unknown, or names several tables."""
     from connectors.errors import HeadraceError
     from connectors.sinks.upkeep import open_table
-    from flows.upkeep import lake_tables
+    from flows.lake_tables import lake_tables
 
     known = lake_tables(config)
     if destination is not None and destination not in {table.destination for table in known}:

@@ -59,8 +59,8 @@ def replay(
       headrace replay payments --from 2026-02-12T14:00:00Z --to 2h --into lake
       headrace replay payments --rebuild --into lake
     """
+    from connectors.logger import configure_logging
     from connectors.record import now_microseconds
-    from connectors.telemetry import configure_logging
     from flows.config import load
     from flows.replay.plan import Asked
     from flows.replay.run import Replay

@@ -34,7 +34,7 @@ def up(
       headrace up --port 8080
     """
     from connectors.counting import count_in
-    from connectors.telemetry import configure_logging
+    from connectors.logger import configure_logging
     from flows.config import load
     from flows.config.watch import ACCEPTED
     from gateway.port import reserve
@@ -75,7 +75,7 @@ def serve(
     Example:
       headrace serve --host 0.0.0.0 --port 8080 --workers 2
     """
-    from connectors.telemetry import configure_logging
+    from connectors.logger import configure_logging
     from flows.config.watch import accept_again
     from gateway.serve import serve as serve_gateway
     from headrace.supervisor import follow_parent
@@ -128,7 +128,7 @@ def run(
     import signal
 
     from connectors.counting import count_in, count_together, serve_exposition
-    from connectors.telemetry import configure_logging
+    from connectors.logger import configure_logging
     from flows.run import Dataflow
     from headrace.supervisor import follow_parent
 

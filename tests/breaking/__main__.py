@@ -76,7 +76,10 @@ def _verdict(copy: Path, mechanism: Mechanism) -> tuple[str, str]:
         )
     except subprocess.TimeoutExpired:
         return "fails", "it did not end"
-    if done.returncode == _FAILED and "service missing" not in done.stdout:
+    aborted = (
+        done.returncode < 0 and "in pytest_runtest_call" in done.stderr
+    )  # a library ended the process within a test
+    if aborted or (done.returncode == _FAILED and "service missing" not in done.stdout):
         return "fails", ""
     verdict = "passes" if done.returncode == 0 else "cannot run"
     return verdict, done.stdout[-3000:] + done.stderr[-1000:]

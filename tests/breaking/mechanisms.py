@@ -94,6 +94,19 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",
     ),
+    "rejected-together": Mechanism(
+        "1",
+        "what a strict schema refuses of all the batches of a commit is handed over together",
+        (
+            (
+                "connectors/sinks/fitted.py",
+                "            self._rejects.reject(rejected, origin, self",
+                "            for at in range(len(rejected)):\n"
+                "                self._rejects.reject(rejected.slice(at, 1), origin.slice(at, 1), self",
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_of_several_batches_is_all_there",
+    ),
     "failed-is-wanted-again": Mechanism(
         "1",
         "after a failure a destination wants again all that it has not committed",
@@ -233,6 +246,19 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/sinks/test_push.py::test_what_is_refused_again_after_a_restart_is_one_dead_letter",
+    ),
+    "replay-looks": Mechanism(
+        "2",
+        "a replay leaves out the events that the table has",
+        (
+            (
+                "flows/replay/missing.py",
+                "            rows = rows.filter(pc.invert(there.has(rows)))\n",
+                "            pass\n",
+            ),
+        ),
+        "tests/replay/test_kills.py::test_beside_a_dataflow_that_brings_events_to_the_same_table_each_is_there_once",
+        slow=True,
     ),
     "replay-is-noted": Mechanism(
         "2",
@@ -399,7 +425,7 @@ MECHANISMS: dict[str, Mechanism] = {
                 "        items.append(column(EXTRA))\n",
             ),
         ),
-        "tests/flows/test_masking.py::test_a_value_that_no_longer_fits_its_column_is_masked_where_it_is_rescued",
+        "tests/flows/test_masking.py::test_a_value_that_is_not_of_its_declared_type_is_masked_where_it_is_rescued",
     ),
     "mask-below": Mechanism(
         "mask",

@@ -11,7 +11,7 @@ import pytest
 
 from connectors.errors import ConfigError
 from flows.config import Problem, config_version, load
-from flows.lookups import Lookup
+from flows.lookups.settings import Lookup
 from flows.steps import Enrich
 from tests.lookups.files import NETWORKS, write_mmdb
 

@@ -88,7 +88,7 @@ def _main(target: str, arguments: tuple[str, ...], pipe: Any, log: str) -> None:
     if target == "worker":
         from flows.worker import main
     else:
-        from headrace.cli import main
+        from headrace.__main__ import main
 
         if target:
             _die_at(target)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,42 @@ class Worker:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+
+def kill_at_random(
+    config: Path, processes: int, dice: random.Random, kills: int, has_landed: Callable[[], object]
+) -> int:
+    """Starts dataflow processes and kills them -9, one or several at a time, until `kills` have been; how many there were.
+
+    The moment is the test's input: most often a while after the start, sometimes within it. A start is over when its first
+    commit is, since a kill before tries little: at the first start `has_landed` says how long after `ready` that is, and
+    each start after it has the time until `ready` that the machine has for it.
+    """
+    workers: dict[int, Worker] = {}
+    killed, boot, commit = 0, 0.0, 0.0
+    try:
+        while killed < kills:
+            began = time.monotonic()
+            for number in range(processes):
+                if number not in workers:
+                    workers[number] = Worker(config, number, processes)
+            if boot and dice.random() < 0.2:
+                time.sleep(dice.uniform(0.1, boot))
+            else:
+                for worker in workers.values():
+                    worker.wait_for("ready")
+                if not boot:
+                    ready = time.monotonic()
+                    until(has_landed, what="the first that lands")
+                    boot, commit = time.monotonic() - began, time.monotonic() - ready
+                time.sleep(max(0.0, commit + dice.uniform(-0.3, 1.2)))
+            for number in dice.sample(range(processes), dice.randint(1, processes)):
+                workers.pop(number).kill()
+                killed += 1
+    finally:
+        for worker in workers.values():
+            worker.kill()
+    return killed
 
 
 class Feeder:

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from flows.bounds import EXIT_BOUNDS
+from flows.exits import EXIT_BOUNDS
 from tests.cli.conftest import HEADRACE, environment, run
 from tests.flows.pipelines import STREAM, append, event_ids, landed_so_far, opened, until, write_config
 from tests.services.web import WebServer

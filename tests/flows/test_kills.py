@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import pytest
 
 from tests.flows.pipelines import (
     Feeder,
-    Worker,
     drain,
     event_ids,
+    kill_at_random,
     landed_so_far,
     opened,
-    until,
     version,
     write_config,
 )
@@ -66,24 +64,9 @@ def test_killed_at_random_moments_under_load_no_event_is_lost_or_doubled(
     print(f"seed {seed}")
     dice = random.Random(seed)
     feeder = Feeder(log, seed)
-    kills, boot, began = 0, None, time.monotonic()
-    workers: dict[int, Worker] = {}
     try:
-        while kills < KILLS:
-            for number in range(processes):
-                if number not in workers:
-                    workers[number] = Worker(path, number, processes)
-            if boot is None:  # a start is over when its first commit is: a kill before tries little
-                until(lambda: landed_so_far(config), what="the first commit")
-                boot = time.monotonic() - began
-            # The moment is the test's input: most often a while after the start, sometimes within it.
-            time.sleep(dice.uniform(0.1, boot) if dice.random() < 0.2 else boot + dice.uniform(-0.3, 1.2))
-            for number in dice.sample(range(processes), dice.randint(1, processes)):
-                workers.pop(number).kill()
-                kills += 1
+        kills = kill_at_random(path, processes, dice, KILLS, lambda: landed_so_far(config))
     finally:
-        for worker in workers.values():
-            worker.kill()
         acknowledged = feeder.stop()
     commits = version(config)
     drain(path, processes=processes)

@@ -59,6 +59,26 @@ def test_a_value_that_no_longer_fits_its_column_is_masked_where_it_is_rescued(
     assert len(rows(config)) == 4
 
 
+def test_a_value_that_is_not_of_its_declared_type_is_masked_where_it_is_rescued(tmp_path: Path) -> None:
+    """It never gets a column: the reader sets it aside, and the mask finds it there."""
+    types = {"event.card": "BIGINT", "event.user.mail": "BIGINT"}
+    path, config, log = masking(tmp_path, [{"mask": {"event.card": "last4", "event.user": "pii"}}], types=types)
+    append(
+        log,
+        [
+            {"source": "a", "event": {"card": f"{CARD}", "user": {"mail": MAIL}}},
+            {"source": "a", "event": {"card": {"number": CARD}, "user": {"mail": [MAIL]}}},
+        ],
+    )
+    drain(path)
+    seen = everywhere(tmp_path, config)
+    assert len(rows(config, where="_rescued IS NOT NULL")) == 2
+    assert "************1111" in seen
+    assert "[email]" in seen
+    for original in (CARD, MAIL):
+        assert original not in seen
+
+
 def test_a_line_that_is_no_event_is_not_shown_where_a_mask_could_not_see_it(tmp_path: Path) -> None:
     path, config, log = masking(tmp_path, [{"mask": {"event.*": "pii"}}])
     append(log, [{"source": "a", "event": {"card": CARD}}])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from tests.flows.pipelines import Feeder, Worker, append, drain, opened, until, write_config
+from tests.flows.pipelines import Feeder, append, drain, kill_at_random, opened, write_config
 from tests.services.seaweedfs import SeaweedFS
 
 KILLS = int(os.environ.get("HEADRACE_KILLS", "30"))
@@ -67,24 +66,9 @@ def test_killed_at_random_moments_no_event_is_lost_or_doubled(
     print(f"seed {seed}")
     dice = random.Random(seed)
     feeder = Feeder(log, seed)
-    workers: dict[int, Worker] = {}
-    kills, boot, began = 0, None, time.monotonic()
     try:
-        while kills < KILLS:
-            for number in range(processes):
-                if number not in workers:
-                    workers[number] = Worker(path, number, processes)
-            if boot is None:
-                until(place.ids, what="the first file")
-                boot = time.monotonic() - began
-            # The moment is the test's input: most often a while after the start, sometimes within it.
-            time.sleep(dice.uniform(0.1, boot) if dice.random() < 0.2 else boot + dice.uniform(-0.3, 1.2))
-            for number in dice.sample(range(processes), dice.randint(1, processes)):
-                workers.pop(number).kill()
-                kills += 1
+        kill_at_random(path, processes, dice, KILLS, place.ids)
     finally:
-        for worker in workers.values():
-            worker.kill()
         acknowledged = feeder.stop()
     before = len(place.ids())
     drain(path, processes=processes)

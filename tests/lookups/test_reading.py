@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.telemetry import LOOKUP_ROWS_IGNORED
-from flows.lookups import Lookup, LookupFailed
 from flows.lookups.csv import typed
 from flows.lookups.keyed import KeyedTable
 from flows.lookups.reading import read_keyed
-from flows.lookups.table import Leaf
+from flows.lookups.settings import Lookup
+from flows.lookups.table import Leaf, LookupFailed
 from flows.lookups.watched import Watched
 from tests.lookups.files import NETWORKS, write_mmdb
 

@@ -12,7 +12,9 @@ from structlog.testing import capture_logs
 
 from connectors.telemetry import LOOKUP_RELOADS
 from flows.config import Stream
-from flows.lookups import Lookup, LookupFailed, Watched, watch
+from flows.lookups.settings import Lookup
+from flows.lookups.table import LookupFailed
+from flows.lookups.watched import Watched, watch
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.steps import Enrich
 from tests.flows.pipelines import until

@@ -298,3 +298,44 @@ def test_an_event_that_was_sent_again_from_the_dead_letters_comes_once(tmp_path:
     assert replay(config, "copy").written == 1
     assert replay(config, "lake").written == 0
     assert numbers(config) == numbers(config, "lake") == [0]
+
+
+def test_the_state_of_a_finished_replay_goes_and_what_is_gone_on_with_goes_when_another_begins(tmp_path: Path) -> None:
+    config = two_lakes(tmp_path)
+    log = log_of(config)
+    append(log, events(0, 10))
+    replays = load(config).data / "state" / "replays"
+
+    def states() -> int:
+        return sum(1 for file in replays.glob("*/*") if file.is_dir())
+
+    bounded = replay(config, "copy", "offset:0", "offset:100")
+    assert bounded.written == 10
+    assert states() == 0
+    again = replay(config, "copy", "offset:0", "offset:100")
+    assert (again.finished, again.written, again.read) == (True, 0, 0), "what was finished is still known"
+    replay(config, "copy")
+    assert states() == 1, "without an end it is gone on with"
+    two_lakes(tmp_path, {"steps": [{"filter": "event.n <> 3"}]})
+    replay(config, "copy")
+    assert states() == 1
+    two_lakes(tmp_path)
+    append(log, events(10, 5))
+    done = replay(config, "copy")  # the first configuration again
+    assert (done.read, done.written, states()) == (5, 5, 1)
+    assert numbers(config) == list(range(15))
+
+
+def test_a_route_that_is_added_first_leaves_no_gap_between_a_replay_and_the_dataflow(tmp_path: Path) -> None:
+    config = two_lakes(tmp_path)
+    log = log_of(config)
+    append(log, events(0, 10))
+    live(config)
+    two_lakes(tmp_path, {"routes": [{"to": ["lake", "copy"]}]})
+    append(log, events(10, 10))
+    live(config)
+    done = replay(config, "copy")
+    assert (done.written, done.already_there, done.left) == (10, 10, 0)
+    append(log, events(20, 10))
+    live(config)
+    assert numbers(config) == numbers(config, "lake") == list(range(30))

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import ConfigError, Transient
+from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Unfinished
 from connectors.sinks.joined import joined
-from connectors.sinks.push import Batching
-from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
+from connectors.sinks.splunk_hec.endpoint import SplunkHecEndpoint
 from connectors.sinks.splunk_hec.envelope import Envelopes
+from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 from connectors.values import Secret
 from tests.services.certificates import Authority
 from tests.services.tenzir import Collector

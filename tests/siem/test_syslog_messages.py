@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.sinks.phrase import phrase
-from connectors.sinks.syslog import SyslogDestination
 from connectors.sinks.syslog.frames import Frames
-from connectors.sinks.syslog.settings import Cef
+from connectors.sinks.syslog.settings import Cef, SyslogDestination
 from connectors.values import Secret
 from tests.sinks.sending import event, ids, rows_of
 

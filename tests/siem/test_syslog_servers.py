@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from connectors.errors import ConfigError, Transient
-from connectors.sinks.push import Batching
-from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
+from connectors.sinks.batching import Batching
+from connectors.sinks.syslog.endpoint import SyslogEndpoint
+from connectors.sinks.syslog.settings import SyslogDestination
 from connectors.telemetry import ROWS_SENT_AGAIN
 from tests.conftest import had
 from tests.flows.pipelines import until
@@ -254,7 +255,8 @@ def test_a_process_killed_right_after_its_last_send_has_lost_nothing(server: Sys
     send = """
 import os, signal, sys
 from pathlib import Path
-from connectors.sinks.syslog import SyslogDestination, SyslogEndpoint
+from connectors.sinks.syslog.settings import SyslogDestination
+from connectors.sinks.syslog.endpoint import SyslogEndpoint
 from tests.sinks.sending import event, rows_of
 address, ca = sys.argv[1:]
 settings = SyslogDestination(address=address, ca_file=Path(ca) if address.startswith("tls") else None)

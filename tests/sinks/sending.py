@@ -13,7 +13,8 @@ from connectors.batch import batch_of
 from connectors.log import Block
 from connectors.record import Record
 from connectors.sinks.base import Rows
-from connectors.sinks.push import Batching, PushWriter
+from connectors.sinks.batching import Batching
+from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.settings import DeltaDestination
 from flows.config import Stream

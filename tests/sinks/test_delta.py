@@ -14,6 +14,7 @@ from connectors.sinks import delta_table
 from connectors.sinks.delta_files import append_rows
 from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination
+from connectors.telemetry import DEAD_LETTERS
 from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
 
 
@@ -189,3 +190,46 @@ def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monk
     assert payload["source"] == "s"
     assert payload["_rescued"] == {"event.a": "x", "event.b": 1}
     assert sorted(row["event"]["a"] for row in read_table(tmp_path / STREAM)) == [1, 2]
+
+
+def test_what_a_strict_schema_rejects_of_several_batches_is_all_there(tmp_path: Path) -> None:
+    """A table is committed with the rows of many batches, whose columns differ."""
+    letters = DeadLetters(
+        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
+    )
+    dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
+    dataflow.take([event(a=1)], offset=0)
+    for offset, odd in enumerate([{"a": "x"}, {"b": 1}, {"a": "y"}, {"c": {"d": 1}}], start=1):
+        dataflow.stage([event(**odd)], offset=offset)
+    dataflow.commit()
+    found = read_table(tmp_path / "dlq" / "dead_letters")
+    assert sorted(letter["offset"] for letter in found) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("fails", ["dlq", STREAM])
+def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_is_tried(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = DeadLetters(
+        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
+    )
+    dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
+    dataflow.take([event(a=1)], offset=0)
+    before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
+    write = write_deltalake
+
+    def away(table: DeltaTable, rows: Any, **options: Any) -> None:
+        if fails in table.table_uri.rstrip("/").split("/"):
+            raise OSError("away")
+        write(table, rows, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delta_table, "write_deltalake", away)
+        for _ in range(3):
+            dataflow.stage([event(a="x")], offset=1)
+            with pytest.raises(Transient):
+                dataflow.commit()
+            dataflow.writer.reset()
+    dataflow.take([event(a="x")], offset=1)
+    dataflow.take([event(a="y")], offset=2)
+    assert DEAD_LETTERS.labels(STREAM, "schema")._value.get() - before == 2

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import urllib3
 
+from connectors.sinks.batching import Batching
 from connectors.sinks.elasticsearch.endpoint import ElasticsearchEndpoint
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
-from connectors.sinks.push import Batching
 from connectors.values import Secret
 from flows.config import check
 from tests.flows.pipelines import STREAM, Feeder, Worker, append, drain, opened, until, write_config

@@ -14,6 +14,7 @@ import pytest
 
 from connectors.errors import HeadraceError, Transient
 from connectors.sinks.base import Rows
+from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Endpoint
 from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.elasticsearch.endpoint import ElasticsearchEndpoint
@@ -23,9 +24,9 @@ from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.endpoint import KafkaEndpoint
 from connectors.sinks.kafka.settings import KafkaDestination
 from connectors.sinks.parquet import ParquetWriter
-from connectors.sinks.push import Batching
 from connectors.sinks.settings import DeltaDestination, ParquetDestination
-from connectors.sinks.splunk_hec import SplunkHecDestination, SplunkHecEndpoint
+from connectors.sinks.splunk_hec.endpoint import SplunkHecEndpoint
+from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 from connectors.values import Secret
 from tests.flows.pipelines import until
 from tests.services.web import WebServer

@@ -11,9 +11,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from connectors.sinks.batching import Batching
 from connectors.sinks.kafka.endpoint import KafkaEndpoint
 from connectors.sinks.kafka.settings import KafkaDestination
-from connectors.sinks.push import Batching
 from flows.config import check
 from tests.flows.pipelines import STREAM, append, drain, opened, until, write_config
 from tests.services.kafka import KafkaBroker

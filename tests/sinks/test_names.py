@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.sinks.names import LONGEST, NameTemplate, complaint, part_of_name
+from connectors.sinks.name_templates import LONGEST, complaint
+from connectors.sinks.names import NameTemplate, part_of_name
 from tests.sinks.sending import rows_of
 
 NASTY = [

@@ -14,9 +14,9 @@ import pytest
 
 from connectors.errors import ConfigError, HeadraceError, Rejected, Transient
 from connectors.sinks.base import Rows
+from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.pace import Pace, jittered
-from connectors.sinks.push import Batching
 from tests.sinks.sending import Sending, event, ids, rows_of, settled
 
 Answer = Callable[[str, pa.Table], Sequence[Refusal]]

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.sinks.base import Rows
+from connectors.sinks.batching import Batching
 from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.http.endpoint import HttpEndpoint
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.parquet import ParquetWriter
-from connectors.sinks.push import Batching
 from connectors.sinks.settings import DeltaDestination, ParquetDestination
 from connectors.views import whole
 from tests.services.web import WebServer

@@ -14,7 +14,7 @@ import pytest
 
 from connectors.telemetry import ENRICHED
 from flows.config import Stream
-from flows.lookups import Lookup
+from flows.lookups.settings import Lookup
 from flows.steps import Enrich, Filter, Parse, Set, Step
 from tests.lookups.files import NETWORKS, write_mmdb
 from tests.steps.parsing import process

@@ -10,7 +10,7 @@ import pytest
 from connectors.batch import LINES
 from flows.config import Stream
 from flows.processor import StreamProcessor, open_pipeline_engine
-from flows.queries import Queries
+from flows.queries import OfShapes, Queries
 from flows.routes import Route
 from flows.steps import Filter, Mask, Sample
 from tests.steps.parsing import lines_of
@@ -97,3 +97,22 @@ def test_a_plan_outlives_a_change_of_the_catalog() -> None:
         engine.execute(f"CREATE OR REPLACE TEMP TABLE aside AS SELECT {number} AS a, {number} AS b{number}")
         queries.put(lines("x"))
         assert queries.run(f"SELECT a FROM aside, {queries.source}").column("a").to_pylist() == [number]
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_events_whose_columns_change_are_each_read_as_what_they_are(rounds: int) -> None:
+    queries = OfShapes(
+        open_pipeline_engine(), lambda columns, source: (f"SELECT x AS found FROM {source}", len(columns))
+    )
+    arrays = [
+        pa.array([1, 2]),
+        pa.array(["a", "b"]),
+        pa.array(["c", None], pa.large_string()),
+        pa.nulls(2),
+        *(pa.array([n, None], pa.decimal128(20 + n, 0)) for n in range(18)),
+    ]
+    for _ in range(rounds):
+        for array in arrays:
+            for _ in range(3):
+                read, about = queries.run({("x",): "any"}, pa.table({"x": array}))
+                assert (read.column("found").to_pylist(), about) == (array.to_pylist(), 1)

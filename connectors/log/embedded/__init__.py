@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import structlog
-
 from connectors.errors import Unavailable
 from connectors.log import Position
 from connectors.log.embedded import reader as reading
@@ -36,11 +34,12 @@ from connectors.log.embedded.store import (
 )
 from connectors.log.placement import keyed_partition, packed
 from connectors.log.settings import EmbeddedLogSettings, LogSettings
+from connectors.logger import get_logger
 from connectors.record import Record, encode_replay, now_microseconds
 
 __all__ = ["EmbeddedLog", "EmbeddedLogSettings"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 _QUEUED_BYTES = 67_108_864  # what may wait in the memory of one process
 _ROOM = 8_388_608  # bytes: with less left on the disk, a request of the full size may not fit

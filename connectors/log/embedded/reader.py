@@ -6,8 +6,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import structlog
-
 from connectors.errors import HeadraceError, Transient
 from connectors.log import Block
 from connectors.log.embedded.store import (
@@ -21,9 +19,10 @@ from connectors.log.embedded.store import (
     roll_back,
     row_id,
 )
+from connectors.logger import get_logger
 from connectors.record import Record, decode_replay, now_microseconds
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 _COMMIT_PATIENCE = 1.0  # seconds: a commit is best effort, and the dataflow waits for it
 

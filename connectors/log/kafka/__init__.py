@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RetriableError
 
@@ -37,11 +36,12 @@ from connectors.log.kafka.places import Places, find_places
 from connectors.log.kafka.reader import KafkaReader, group_name, keyed_requests
 from connectors.log.placement import keyed_partition, packed
 from connectors.log.settings import KafkaLogSettings, KafkaTopicsSettings, LogSettings
+from connectors.logger import get_logger
 from connectors.record import Record
 
 __all__ = ["KafkaLog", "KafkaLogSettings"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 _OVERHEAD = 512  # bytes of headers and bookkeeping a record, roughly
 _CHECK_SECONDS = 1.0  # an acknowledgement this recent is proof enough that the log can be written

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
@@ -16,9 +15,10 @@ from connectors.log import Block
 from connectors.log.kafka.clients import failures_named, new_consumer
 from connectors.log.kafka.places import Places
 from connectors.log.settings import KafkaLogSettings
+from connectors.logger import get_logger
 from connectors.record import Record, record_from_headers
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 _BUFFERED = 16_777_216  # bytes of values, over all partitions of a reader; the dataflow makes a reader a partition
 _POLLED_RECORDS = 10_000

@@ -14,7 +14,8 @@ from connectors.errors import Transient
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.documents import EVENT_ID, Documents
 from connectors.sinks.http.settings import HttpDestination
-from connectors.sinks.http.templates import Templates, field_phrase
+from connectors.sinks.http.templates import Templates
+from connectors.sinks.http.texts import field_phrase
 from connectors.sinks.web import Answer, WebClient
 
 _SPOILT = frozenset({400, 413, 422})

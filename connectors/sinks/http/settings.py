@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from connectors.sinks.http.templates import check_body, check_url, field_phrase
+from connectors.sinks.http.texts import check_body, check_url, field_phrase
 from connectors.sinks.sent import Web, check_header, check_web
 from connectors.values import Secret
 

@@ -23,7 +23,8 @@ from connectors.errors import ConfigError, Transient
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.documents import EVENT_ID, Documents
 from connectors.sinks.kafka.settings import KafkaDestination
-from connectors.sinks.names import NameTemplate, check_path, field_text
+from connectors.sinks.name_templates import check_path
+from connectors.sinks.names import NameTemplate, field_text
 
 _NEVER = (MessageSizeTooLargeError, RecordListTooLargeError)
 _RECORD_BYTES = 16_777_216  # the broker's own bound decides: what it refuses is a dead letter

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from connectors.sinks.names import check_path
+from connectors.sinks.name_templates import check_path
 from connectors.sinks.sent import Sent, Timeout, check_name
 
 _OURS = frozenset(

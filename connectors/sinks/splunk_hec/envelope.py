@@ -7,9 +7,10 @@ import pyarrow as pa
 
 from connectors.columns import literal
 from connectors.sinks.documents import EVENT_ID, Documents
+from connectors.sinks.field_sql import instant
 from connectors.sinks.json_text import object_text
-from connectors.sinks.names import NOTHING
-from connectors.sinks.phrase import Phrase, instant, phrase
+from connectors.sinks.name_templates import NOTHING
+from connectors.sinks.phrase import Phrase, phrase
 from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 
 _DOCUMENT = "_document"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from connectors.columns import literal
-from connectors.sinks.phrase import instant, phrase
+from connectors.sinks.field_sql import instant
+from connectors.sinks.phrase import phrase
 from connectors.sinks.syslog.settings import Cef
 
 _SEVERITY = r"'(?:[0-9]|10|Unknown|Low|Medium|High|Very-High)'"

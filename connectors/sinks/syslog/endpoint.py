@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import msgspec
 import pyarrow as pa
-import structlog
 
 from connectors.errors import Transient
+from connectors.logger import get_logger
 from connectors.sinks.connection import Refusal
 from connectors.sinks.syslog.frames import Frames
 from connectors.sinks.syslog.settings import SyslogDestination
@@ -19,7 +19,7 @@ from connectors.sinks.syslog.wire import Wire, dial
 from connectors.telemetry import ROWS_SENT_AGAIN
 from connectors.values import as_written
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class Sent(msgspec.Struct, frozen=True):

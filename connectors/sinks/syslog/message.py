@@ -12,7 +12,8 @@ import socket
 import pyarrow as pa
 
 from connectors.columns import literal
-from connectors.sinks.phrase import RFC3339, instant, phrase
+from connectors.sinks.field_sql import RFC3339, instant
+from connectors.sinks.phrase import phrase
 from connectors.sinks.syslog import cef
 from connectors.sinks.syslog.settings import FACILITIES, SEVERITIES, SyslogDestination
 

@@ -1,9 +1,4 @@
-"""`mask`: puts something harmless in the place of what must not be seen."""
+"""`mask`: puts something harmless in the place of what must not be seen.
 
-from __future__ import annotations
-
-from flows.steps.mask.compiling import compile_mask
-from flows.steps.mask.functions import install_masks
-from flows.steps.mask.settings import Mask, mask_problem
-
-__all__ = ["Mask", "compile_mask", "install_masks", "mask_problem"]
+`settings` is what a user writes; `compiling` the SQL of it; `functions` what that calls on the connection that runs it.
+"""

@@ -20,7 +20,7 @@ from flows.shape.hints import hinted
 from flows.steps.layer import DROP, Layer
 from flows.steps.parse.documents import document
 from flows.steps.parse.readings import TEXT, VALUE, reading
-from flows.steps.parse.settings import Parse
+from flows.steps.parse.settings import Parse, target
 from flows.steps.targets import parse_path
 
 VALUE_PATH: Path = ("_value",)
@@ -30,16 +30,6 @@ Leaves = dict[Path, tuple[str, str]]
 def failed(index: int) -> Path:
     """The BOOLEAN column that tells that step `index` could not read its text."""
     return (f"_failed_{index}",)
-
-
-def target(step: Parse) -> Path:
-    """Where the parts go."""
-    if step.into is not None:
-        return parse_path(step.into)
-    path = parse_path(step.field)
-    if step.as_ == "timestamp":
-        return path
-    return path[:-1] if len(path) > 1 else ("event",)
 
 
 def read_text(step: Parse, index: int, layer: Layer) -> Layer:

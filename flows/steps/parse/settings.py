@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from flows.columns import Path
 from flows.kinds import FieldPath
+from flows.steps.targets import parse_path
 
 Kind = Literal[
     "json", "logfmt", "kv", "csv", "regex", "grok", "syslog", "cef", "url", "query_string", "user_agent", "timestamp"
@@ -54,3 +56,13 @@ class Parse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def learned(self) -> bool:
         """Whether the fields are known only from the texts."""
         return self.as_ in LEARNED
+
+
+def target(step: Parse) -> Path:
+    """Where the parts of what a step reads go."""
+    if step.into is not None:
+        return parse_path(step.into)
+    path = parse_path(step.field)
+    if step.as_ == "timestamp":
+        return path
+    return path[:-1] if len(path) > 1 else ("event",)

@@ -1,4 +1,4 @@
-"""The destination `stdout`: each event as a line of JSON on the standard output of the command that runs the dataflow.
+"""Events as lines of JSON on the standard output of the command that runs the dataflow.
 
 The processes of a dataflow speak to their supervisor on their own stdout, so events go to the descriptor that it hands
 down (`EVENTS_FD`); where there is none, as under Bytewax's own command, to stdout. A line is written whole: a lock
@@ -17,20 +17,7 @@ import pyarrow as pa
 from connectors.errors import Transient
 from connectors.sinks.connection import Refusal
 from connectors.sinks.documents import Documents
-from connectors.sinks.sent import Sent
-
-EVENTS_FD = "HEADRACE_EVENTS_FD"
-"""The environment variable that names the descriptor events are written to."""
-
-
-class StdoutDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="stdout"):
-    """The standard output of `headrace up` or `run`: each event a line of JSON, at least once.
-
-        destinations:
-          out: {type: stdout}
-
-    The line that begins with `ready` stands among them.
-    """
+from connectors.sinks.stdout.settings import EVENTS_FD, StdoutDestination
 
 
 class StdoutEndpoint:

@@ -7,3 +7,6 @@ EXIT_CONFIG = 2
 
 EXIT_BOUNDS = 3
 """A batch took too much, and is set aside by the process that comes after: it starts at once."""
+
+EXIT_CLOCK = 4
+"""The clock was set back, which the engine would sleep through: the process that comes after starts at once."""

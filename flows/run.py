@@ -24,7 +24,7 @@ from connectors.logger import get_logger
 from connectors.sinks.stdout.settings import EVENTS_FD
 from flows.config import Accepted, Refused, Watch
 from flows.config.watch import ACCEPTED, SECONDS, accept_again
-from flows.exits import EXIT_BOUNDS, EXIT_CONFIG
+from flows.exits import EXIT_BOUNDS, EXIT_CLOCK, EXIT_CONFIG
 from flows.rounds import Rounds
 
 _log = get_logger()
@@ -177,7 +177,7 @@ class Dataflow:
         if self._deadline is not None:
             self._flushed.add(number)
         elif code != EXIT_CONFIG:
-            pause = worker.plan_restart(at_once=code == EXIT_BOUNDS)
+            pause = worker.plan_restart(at_once=code in (EXIT_BOUNDS, EXIT_CLOCK))
             _log.error("a dataflow process ended; starting it again", process=number, code=code, pause_seconds=pause)
         elif self._before is None:
             raise ConfigError("the dataflow cannot start with this configuration; see above")

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,11 +28,13 @@ from connectors.parent import die_with
 from connectors.source import Stop
 from connectors.without_pandas import leave_pandas_alone
 from flows.config import load
-from flows.exits import EXIT_CONFIG
+from flows.exits import EXIT_CLOCK, EXIT_CONFIG
 from flows.graph import NAME, build
 from flows.recovery import prepare, state_directory
 
 _EPOCH = timedelta(seconds=1)
+
+_SET_BACK = 1.0  # seconds that the clock may go back by
 
 _log = get_logger()
 
@@ -62,6 +65,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.request())
     threading.Thread(target=_announce, args=(stop,), daemon=True).start()
+    threading.Thread(target=_watch_clock, daemon=True).start()
     directory = state_directory(config.data, log.identity, arguments.process, arguments.processes)
     prepare(directory)
     flow = build(config, log, stop, process=arguments.process, processes=arguments.processes)
@@ -73,6 +77,18 @@ def _announce(stop: Stop) -> None:
     print("ready", flush=True)
     stop.done.wait()
     print("flushed", flush=True)
+
+
+def _watch_clock() -> None:
+    """Ends the process once the clock was set back: to the engine, what is to wake in 20 ms by the old one sleeps on."""
+    ahead = time.time() - time.monotonic()
+    while True:
+        time.sleep(1.0)
+        now = time.time() - time.monotonic()
+        if now < ahead - _SET_BACK:
+            _log.warning("the clock was set back; this process starts again", seconds=round(ahead - now, 1))
+            _leave(EXIT_CLOCK)
+        ahead = now
 
 
 def _ends(log: Log) -> dict[int, int]:

@@ -76,6 +76,10 @@ class Lane:
         known = self._pipeline.definitions()
         kept = self._store.steps()
         self._pipeline.restore({key: self._store.pieces(key) for key in known if key in kept})
+        if (
+            kept
+        ):  # what it holds may still wait for silence: since when there was none of it, this process does not know
+            self._last_received = now_microseconds()
         self._saved = self._store.positions
         self._reader.commit(self._saved)  # retention keeps what is not read yet
         orphans = [key for key in kept if key not in known]

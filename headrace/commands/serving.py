@@ -64,7 +64,7 @@ def serve(
     workers: Workers = None,
     fall_back: FallBack = None,
     reserved: Annotated[
-        bool, typer.Option(hidden=True, help="The port is kept by the process that starts this.")
+        bool, typer.Option("--reserved", help="The port is kept by the process that starts this.")
     ] = False,
 ) -> None:
     """Run the gateway alone: it takes events into the log.

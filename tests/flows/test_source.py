@@ -7,13 +7,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from structlog.testing import capture_logs
-
 from connectors.log import open_log
 from connectors.log.settings import EmbeddedLogSettings
 from connectors.sinks.base import Progress
 from connectors.source import IDLE, LogSource, Stop, next_look
 from tests.flows.pipelines import STREAM, append, until
+from tests.logged import logged
 
 
 class Open(Progress):
@@ -31,7 +30,7 @@ def test_a_source_whose_log_is_away_asks_it_seldom_and_wakes_as_often_as_ever(tm
     part = source.build_part("log", "00000", None)
     until(part.next_batch, what="the batch")
     shutil.rmtree(tmp_path / "log")
-    with capture_logs() as lines:
+    with logged() as lines:
         until(lambda: part.next_batch() or lines, what="the log that is away")
         for _ in range(5):
             assert part.next_batch() == []

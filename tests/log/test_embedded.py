@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from connectors.errors import ConfigError, HeadraceError, Transient, Unavailable
 from connectors.log import EmbeddedLogSettings, Log, LogSettings
@@ -22,6 +21,7 @@ from connectors.log.embedded.commits import GroupCommit
 from connectors.log.embedded.store import begin, open_store
 from connectors.record import Replay, now_microseconds
 from tests.log.records import everything, record
+from tests.logged import logged
 from tests.services.process import ROOT
 
 Opened = Callable[[LogSettings], Log]
@@ -215,7 +215,7 @@ def test_retention_keeps_what_a_pipeline_has_still_to_read_and_says_so(log: Embe
     now = now_microseconds()
     for _ in range(10):
         log.append(record(received_at=now - 200 * _HOUR))
-    with capture_logs() as logs:
+    with logged() as logs:
         assert log.retain(now=now) == 0, "no pipeline has read anything yet"
     assert [entry["event"] for entry in logs] == ["unread_records_kept_past_retention"]
     _commit(log, "p", {0: 5, 1: 5})

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from structlog.testing import capture_logs
 
 from connectors.errors import ConfigError, HeadraceError, Unavailable
 from connectors.log import KafkaLogSettings, Log, LogSettings, Reader
 from connectors.log.kafka import KafkaLog
 from tests.log.conftest import kafka_settings
 from tests.log.records import everything, record
+from tests.logged import logged
 from tests.services.kafka import KafkaBroker
 
 Opened = Callable[[LogSettings], Log]
@@ -109,7 +109,7 @@ def test_records_of_somebody_else_are_passed_over_counted_and_told(kafka: str, o
     stranger.send(settings.topic, None, key=b"a tombstone", partition=0).get(timeout=20)
     stranger.close()
     log.append(record(b"1"))
-    with capture_logs() as logs:
+    with logged() as logs:
         rows = everything(log)[0]
     assert [(offset, each.value) for offset, each in rows] == [(0, b"0"), (6, b"1")]
     assert [entry["offset"] for entry in logs if entry["event"] == "malformed_record_skipped"] == [1, 2, 3, 4, 5]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from connectors.telemetry import LOOKUP_RELOADS
 from flows.config import Stream
@@ -18,6 +17,7 @@ from flows.lookups.watched import Watched, watch
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.steps import Enrich
 from tests.flows.pipelines import until
+from tests.logged import logged
 from tests.lookups.files import NETWORKS, PARIS, replace, write_mmdb
 from tests.steps.parsing import lines_of
 
@@ -37,7 +37,7 @@ class Looking:
 
     def look(self, times: int = 3) -> list[Any]:
         """What is logged by looking so many times."""
-        with capture_logs() as logs:
+        with logged() as logs:
             for _ in range(times):
                 self.watched.look()
         return [(log["event"], log.get("reason", "")) for log in logs]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,15 +25,30 @@ def cache_directory() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that were free a moment ago, all different, and none that the system gives to a connection by itself.
+
+    While a server is down its clients try to connect: from a port of that range one may come to itself, and hold it.
+    """
+    with ExitStack() as held:
+        found: set[int] = set()
+        while len(found) < count:
+            candidate = _dice.randrange(_FIRST_PORT, _first_given())
+            with suppress(OSError):
+                one = held.enter_context(socket.socket())
+                one.bind(("127.0.0.1", candidate))
+                found.add(candidate)
+        return list(found)
+
+
+_FIRST_PORT = 10_000
+_dice = random.SystemRandom()
+
+
+def _first_given() -> int:
+    """The lowest port that the system gives to a connection."""
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest = int(given.read_text().split()[0]) if given.exists() else 32_768
+    return lowest if lowest > _FIRST_PORT + 1_000 else 32_768
 
 
 class ServerProcess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import duckdb
+import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -83,16 +84,18 @@ class TableWriter(StagedRows):
         if handle is None:
             handle = self._create(schema)
         transactions = [Transaction(self._app_id(p), version) for p, version in sorted(self._next.items())]
-        append_rows(handle, rows, transactions, self._files, grows=schema != self._schema)
+        append_rows(handle, rows, transactions, lambda: self._files(handle), grows=schema != self._schema)
         self._schema = schema
         self._fitting.count(rows)
         self._commits += 1
         if self._commits % _CHECKPOINT_INTERVAL == 0:
             self._handle = None
 
-    def _files(self) -> Store:
+    def _files(self, handle: DeltaTable) -> Store:
+        """The table's files, where its log says that the table is: it reads an address in its own way."""
         if self._store is None:
-            self._store = open_store(self._settings, self._stream)
+            place = msgspec.structs.replace(self._settings, uri=handle.table_uri)
+            self._store = open_store(place, self._stream)
         return self._store
 
     def _app_id(self, partition: int) -> str:

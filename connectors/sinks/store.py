@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import pyarrow as pa
@@ -112,7 +112,7 @@ class S3Store:
 
         address = urlsplit(place.table_uri(stream).replace("s3a://", "s3://"))
         self._bucket = address.netloc
-        self._prefix = address.path.strip("/")
+        self._prefix = unquote(address.path).strip("/")
         self._files = filesystem(place)
 
     def names(self, directory: str, prefix: str = "") -> list[str]:
@@ -146,8 +146,9 @@ class S3Store:
         return True
 
     def add(self, name: str, content: pa.Buffer) -> None:
-        """See `Store.add`."""
-        self.create(name, content)
+        """See `Store.add`. An ordinary PUT, that may be sent again."""
+        key = self._key(name)
+        self._call("put_object", f"writing s3://{self._bucket}/{key}", Key=key, Body=content.to_pybytes())
 
     def read(self, name: str) -> bytes:
         """See `Store.read`."""

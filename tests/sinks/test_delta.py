@@ -216,15 +216,15 @@ def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_i
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
-    write = write_deltalake
+    write = append_rows
 
-    def away(table: DeltaTable, rows: Any, **options: Any) -> None:
+    def away(table: DeltaTable, *given: Any, **options: Any) -> None:
         if fails in table.table_uri.rstrip("/").split("/"):
             raise OSError("away")
-        write(table, rows, **options)
+        write(table, *given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(delta_table, "write_deltalake", away)
+        patch.setattr(delta_table, "append_rows", away)
         for _ in range(3):
             dataflow.stage([event(a="x")], offset=1)
             with pytest.raises(Transient):

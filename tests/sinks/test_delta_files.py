@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, QueryBuilder, Transaction, write_deltalake
+from deltalake import DeltaTable, QueryBuilder, Transaction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -293,7 +293,10 @@ def test_a_row_that_the_table_forbids_is_not_added(way: str, tmp_path: Path) -> 
 
 def test_a_table_in_a_place_of_any_name_has_its_files(tmp_path: Path, s3: SeaweedFS) -> None:
     bucket = s3.make_bucket("delta-files")
-    places = [DeltaDestination(uri=f"{tmp_path}/a b #?ü{{stream}}/x"), lake(s3, bucket, uri=f"s3://{bucket}/a b%20c/ü/{{stream}}")]
+    places = [
+        DeltaDestination(uri=f"{tmp_path}/a b #?ü{{stream}}/x"),
+        lake(s3, bucket, uri=f"s3://{bucket}/a b%20c/ü/{{stream}}"),
+    ]
     for place in places:
         dataflow = Dataflow(place)
         sent = dataflow.take([event(1)]) + dataflow.take([event(2)])

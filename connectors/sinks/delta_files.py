@@ -111,7 +111,7 @@ def _by_partition(rows: pa.Table, names: Sequence[str]) -> Iterator[tuple[dict[s
     places = np.zeros(rows.num_rows, np.int64)
     for code in codes.values():
         places = places * len(code.dictionary) + code.indices.to_numpy()
-    found, first, inverse = np.unique(places, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(places, return_index=True, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     ends = np.cumsum(np.bincount(inverse))
     for row, start, end in zip(first.tolist(), [0, *ends[:-1].tolist()], ends.tolist(), strict=True):

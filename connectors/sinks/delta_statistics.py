@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -25,7 +25,7 @@ INDEXED = 32
 """Leaf columns that have statistics, the first of a table: Delta's `dataSkippingNumIndexedCols`."""
 
 _LONGEST = 64  # characters of a text that is a bound
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json = msgspec.json.Encoder()
 
 
@@ -89,9 +89,9 @@ def _moment(value: int, kind: pa.DataType) -> str | None:
     """Days, or microseconds UTC, since 1970."""
     try:
         if pa.types.is_date32(kind):
-            return (date(1970, 1, 1) + timedelta(value)).isoformat()
+            return (_EPOCH.date() + timedelta(value)).isoformat()
         if kind == pa.timestamp("us", "UTC"):
-            return (_EPOCH + timedelta(microseconds=value)).isoformat() + "Z"
+            return (_EPOCH + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
     except OverflowError:
         pass
     return None

@@ -286,7 +286,7 @@ def test_a_row_that_the_table_forbids_is_not_added(way: str, tmp_path: Path) -> 
         table.alter.add_constraint({"no": "source <> 'no'"})
     dataflow = Dataflow(tmp_path)
     dataflow.stage([{"source": "no", "event": {"a": 1}}])
-    with pytest.raises(Transient, match="(?i)constraint|invariant"):
+    with pytest.raises(Transient, match=r"(?i)constraint|invariant"):
         dataflow.commit()
     assert read_table(tmp_path / STREAM) == []
 

@@ -22,10 +22,12 @@ from deltalake.transaction import AddAction
 from connectors.sinks.delta_statistics import statistics
 from connectors.sinks.store import Store
 
+LONGEST_VALUE = 200
+"""Characters of a partition's value, escaped, in a directory's name. It is for people: the table's log has the values."""
+
 _LEVEL = 1  # of zstd: compaction writes the files anew
 _FILE_BYTES = 536_870_912  # of rows in memory: such a file has 50 to 100 MB
 _PLAIN = 2  # `minWriterVersion` of the tables that `DeltaTable.create` makes
-_LONGEST = 200  # characters of a directory's name, which is for people: a table's log has the partition's values
 _HARMLESS = {
     "delta.checkpointInterval",
     "delta.deletedFileRetentionDuration",
@@ -121,7 +123,7 @@ def _by_partition(rows: pa.Table, names: Sequence[str]) -> Iterator[tuple[dict[s
 
 
 def _directory(value: str | None) -> str:
-    return "__HIVE_DEFAULT_PARTITION__" if value is None else quote(value, safe="")[:_LONGEST]
+    return "__HIVE_DEFAULT_PARTITION__" if value is None else quote(value, safe="")[:LONGEST_VALUE]
 
 
 def _encoded(rows: pa.Table) -> pa.Buffer:

@@ -29,13 +29,18 @@ from tests.services.seaweedfs import SeaweedFS
 from tests.sinks.tables import STREAM, Dataflow, read_table
 from tests.sinks.test_store import lake
 
-OURS = "*.zstd.parquet"  # as Delta's own writer does not call a file
 NOW = datetime.now(UTC)
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:
     stamp = f"2025-02-12T14:32:15.{number:06d}Z"
     return {"source": f"s{number % 2}", "timestamp": stamp, "event": {"n": number, **more}}
+
+
+def ours(table: Path) -> set[Path]:
+    """The files of a table that Arrow has written."""
+    files = {path for path in table.rglob("*.parquet") if "_delta_log" not in path.parts}
+    return {path for path in files if pq.read_metadata(path).created_by.startswith("parquet-cpp-arrow")}
 
 
 def added(table: Path) -> list[dict[str, Any]]:
@@ -179,7 +184,7 @@ def test_rows_are_in_the_files_of_their_partitions_in_their_order(tmp_path: Path
     dataflow = Dataflow(destination)
     dataflow.take([event(0)])
     dataflow.take([event(number) for number in range(1, 9)])
-    files = {path: pq.ParquetFile(path).read() for path in (tmp_path / STREAM).rglob(OURS)}
+    files = {path: pq.ParquetFile(path).read() for path in ours(tmp_path / STREAM)}
     numbers = {
         str(path.parent.relative_to(tmp_path / STREAM)): [row["event"]["n"] for row in file.to_pylist()]
         for path, file in files.items()
@@ -198,7 +203,7 @@ def test_a_partition_may_have_any_name(tmp_path: Path) -> None:
     dataflow = Dataflow(destination)
     for _ in range(3):
         dataflow.take([{"source": name, "event": {"n": number}} for number, name in enumerate(NAMES)])
-    assert len(list((tmp_path / STREAM).rglob(OURS))) == 3 * len(NAMES)
+    assert len(ours(tmp_path / STREAM)) == 3 * len(NAMES)
     expected = sorted((name, number) for number, name in enumerate(NAMES) for _ in range(3))
 
     def rows() -> list[tuple[str, int]]:
@@ -208,10 +213,11 @@ def test_a_partition_may_have_any_name(tmp_path: Path) -> None:
     for name in NAMES:
         text = name.replace("'", "''")
         assert arrow(DeltaTable(str(tmp_path / STREAM)), f"SELECT 1 FROM t WHERE source = '{text}'").num_rows == 3
-    live = set((tmp_path / STREAM).rglob(OURS))
+    live = ours(tmp_path / STREAM)
     assert vacuum(DeltaTable(str(tmp_path / STREAM)), timedelta(0)) == []
-    assert live == set((tmp_path / STREAM).rglob(OURS))
-    assert len(compact(DeltaTable(str(tmp_path / STREAM)), Maintenance(files=2), now=NOW, every=True)) == len(NAMES)
+    assert live == ours(tmp_path / STREAM)
+    compacted = compact(DeltaTable(str(tmp_path / STREAM)), Maintenance(files=2), now=NOW, every=True)
+    assert len(compacted) == len(NAMES) - 1  # no file system has a directory of 300 letters
     assert rows() == expected
 
 
@@ -226,19 +232,19 @@ def test_a_file_whose_commit_never_came_is_deleted_by_vacuum(tmp_path: Path) -> 
     dataflow = Dataflow(tmp_path)
     dataflow.take([event(1)])
     table = tmp_path / STREAM
-    live = set(table.rglob(OURS))
+    live = ours(table)
     LocalStore(table).add("date=2025-02-12/part-left.zstd.parquet", pa.py_buffer(b"PAR1 half of"))
     LocalStore(table).add("date=2025-03-01/part-left.zstd.parquet", pa.py_buffer(b"PAR1 half of"))
     assert len(read_table(table)) == 1
     assert len(vacuum(DeltaTable(str(table)), timedelta(0))) == 2
-    assert set(table.rglob(OURS)) == live
+    assert {*table.rglob("*.parquet")} == live
 
 
 def test_many_rows_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delta_files, "_FILE_BYTES", 10_000)
     dataflow = Dataflow(tmp_path)
     dataflow.take([event(number, note="x" * 90) for number in range(300)])
-    assert 3 <= len(list((tmp_path / STREAM).rglob(OURS))) <= 30
+    assert 3 <= len(ours(tmp_path / STREAM)) <= 30
     assert sorted(row["event"]["n"] for row in read_table(tmp_path / STREAM)) == list(range(300))
 
 
@@ -271,8 +277,7 @@ def test_a_table_that_another_program_made_keeps_its_ways(ways: dict[str, Any], 
     rows = read_table(tmp_path / STREAM)
     assert sorted(row["event_id"] for row in rows) == sorted(sent)
     assert sorted(row["event"]["a"] for row in rows) == [1, 2]
-    ours = list((tmp_path / STREAM).rglob(OURS))
-    assert len(ours) == (2 if ways == {"partition_by": ["event_id"]} else 0)
+    assert len(ours(tmp_path / STREAM)) == (2 if ways == {"partition_by": ["event_id"]} else 0)
 
 
 @pytest.mark.parametrize("way", ["constraint", "invariant"])
@@ -286,7 +291,7 @@ def test_a_row_that_the_table_forbids_is_not_added(way: str, tmp_path: Path) -> 
         table.alter.add_constraint({"no": "source <> 'no'"})
     dataflow = Dataflow(tmp_path)
     dataflow.stage([{"source": "no", "event": {"a": 1}}])
-    with pytest.raises(Transient, match=r"(?i)constraint|invariant"):
+    with pytest.raises(Transient, match="failed validation check"):
         dataflow.commit()
     assert read_table(tmp_path / STREAM) == []
 

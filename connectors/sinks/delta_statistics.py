@@ -2,7 +2,8 @@
 
 Readers leave out files by the bounds, and some answer `min` and `max` by them alone. So a bound is exact, or left out: that
 of a long text, of numbers among which is a NaN (the greatest of them, which Parquet's statistics pass over), of what JSON
-or other readers have no word for. Reference: the Delta transaction protocol (PROTOCOL.md), "Per-file Statistics".
+has no word for. But moments are told in milliseconds, as the protocol has it, whose readers know that there is more behind.
+Reference: the Delta transaction protocol (PROTOCOL.md), "Per-file Statistics".
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ def statistics(file: pq.FileMetaData, rows: pa.Table) -> str:
         valued = [one for one, group in zip(of, groups, strict=True) if one.null_count < group.num_rows]
         if valued and all(one.has_min_max for one in valued):
             bounds = [_values(one, kind) for one in valued]
-            _put(least, path, _bound(min(low for low, _ in bounds), kind))
+            _put(least, path, _bound(min(low for low, _ in bounds), kind, up=False))
             if not (pa.types.is_floating(kind) and _has_nan(rows, path)):
-                _put(most, path, _bound(max(high for _, high in bounds), kind))
+                _put(most, path, _bound(max(high for _, high in bounds), kind, up=True))
     stats = {"numRecords": file.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
     return _json.encode(stats).decode()
 
@@ -68,11 +69,11 @@ def _values(one: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any]:
     return (one.min_raw, one.max_raw) if pa.types.is_temporal(kind) else (one.min, one.max)
 
 
-def _bound(value: Any, kind: pa.DataType) -> object:
+def _bound(value: Any, kind: pa.DataType, *, up: bool) -> object:
     """A bound as JSON has it; None where there is none."""
     match value:
         case int() if pa.types.is_temporal(kind):
-            return _moment(value, kind)
+            return _moment(value, kind, up=up)
         case str() if len(value) <= _LONGEST:
             return value
         case float() if math.isfinite(value):
@@ -85,13 +86,14 @@ def _bound(value: Any, kind: pa.DataType) -> object:
             return None
 
 
-def _moment(value: int, kind: pa.DataType) -> str | None:
-    """Days, or microseconds UTC, since 1970."""
+def _moment(value: int, kind: pa.DataType, *, up: bool) -> str | None:
+    """Days, or microseconds UTC, since 1970; None where no reader's calendar has them."""
     try:
         if pa.types.is_date32(kind):
             return (_EPOCH.date() + timedelta(value)).isoformat()
         if kind == pa.timestamp("us", "UTC"):
-            return (_EPOCH + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
+            whole = _EPOCH + timedelta(milliseconds=-(-value // 1000) if up else value // 1000)
+            return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except OverflowError:
         pass
     return None

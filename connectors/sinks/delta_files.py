@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.transaction import AddAction
@@ -25,6 +26,7 @@ from connectors.sinks.store import Store
 LONGEST_VALUE = 200
 """Characters of a partition's value, escaped, in a directory's name. It is for people: the table's log has the values."""
 
+_MANY = 1_000  # rows a file from which on Arrow takes less time: a commit of actions alone has to be read again
 _LEVEL = 1  # of zstd: compaction writes the files anew
 _FILE_BYTES = 536_870_912  # of rows in memory: such a file has 50 to 100 MB
 _PLAIN = 2  # `minWriterVersion` of the tables that `DeltaTable.create` makes
@@ -38,14 +40,16 @@ _HARMLESS = {
 
 
 def append_rows(
-    table: DeltaTable, rows: pa.Table, transactions: list[Transaction], files: Callable[[], Store], *, grows: bool
+    table: DeltaTable, rows: pa.Table, transactions: list[Transaction], store: Callable[[], Store], *, grows: bool
 ) -> None:
-    """Adds the rows and `transactions` in one commit. `files` gives the table's files. Raises Transient, and Delta's own.
+    """Adds the rows and `transactions` in one commit. `store` gives the place of the table's files.
 
-    Where columns come with the rows (the table `grows`), and where the table, made by another program, asks more of its
-    rows or files than to fit its columns, Delta's own writer does it.
+    Where columns come with the rows (the table `grows`), where rows are few, and where the table, made by another program,
+    asks more of its rows or files than to fit its columns, Delta's own writer does it. Raises Transient, and Delta's own.
     """
-    if grows or not _is_plain(table):
+    partition_by = table.metadata().partition_columns
+    files_at_least = max((pc.count_distinct(rows.column(name), "all").as_py() for name in partition_by), default=1)
+    if grows or rows.num_rows < _MANY * files_at_least or not _is_plain(table):
         write_deltalake(
             table,
             rows,
@@ -55,8 +59,7 @@ def append_rows(
             commit_properties=CommitProperties(app_transactions=transactions),
         )
         return
-    partition_by = table.metadata().partition_columns
-    added = _written(rows, partition_by, files())
+    added = _written(rows, partition_by, store())
     counted = {"num_added_rows": rows.num_rows, "num_added_files": len(added)}
     properties = CommitProperties({"operationMetrics": counted}, app_transactions=transactions)
     table.create_write_transaction(added, "append", table.schema(), partition_by, commit_properties=properties)
@@ -95,11 +98,9 @@ def _written(rows: pa.Table, partition_by: Sequence[str], store: Store) -> list[
         for values, part in _by_partition(rows.slice(start, length), partition_by):
             directory = "".join(f"{name}={_directory(value)}/" for name, value in values.items())
             name = f"{directory}part-{uuid4()}.zstd.parquet"
-            content = _encoded(part.drop_columns(list(values)))
+            content, stats = _encoded(part.drop_columns(list(values)))
             store.add(name, content)
-            now = time.time_ns() // 1_000_000
-            stats = statistics(pq.read_metadata(pa.BufferReader(content)), part.drop_columns(list(values)))
-            added.append(AddAction(name, content.size, values, now, True, stats))
+            added.append(AddAction(name, content.size, values, time.time_ns() // 1_000_000, True, stats))
     return added
 
 
@@ -126,9 +127,12 @@ def _directory(value: str | None) -> str:
     return "__HIVE_DEFAULT_PARTITION__" if value is None else quote(value, safe="")[:LONGEST_VALUE]
 
 
-def _encoded(rows: pa.Table) -> pa.Buffer:
-    """A Parquet file in memory."""
+def _encoded(rows: pa.Table) -> tuple[pa.Buffer, str]:
+    """A Parquet file in memory, and its statistics as the action has them."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, rows.schema, compression="zstd", compression_level=_LEVEL) as writer:
+    about: list[pq.FileMetaData] = []
+    with pq.ParquetWriter(
+        sink, rows.schema, compression="zstd", compression_level=_LEVEL, metadata_collector=about
+    ) as writer:
         writer.write_table(rows)
-    return sink.getvalue()
+    return sink.getvalue(), statistics(about[0], rows)

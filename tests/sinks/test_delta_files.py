@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +31,14 @@ from tests.sinks.tables import STREAM, Dataflow, read_table
 from tests.sinks.test_store import lake
 
 NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_rows_are_enough() -> Iterator[None]:
+    """Files of a few rows are Arrow's, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delta_files, "_MANY", 0)
+        yield
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:
@@ -242,6 +251,17 @@ def test_a_file_whose_commit_never_came_is_deleted_by_vacuum(tmp_path: Path) -> 
     assert len(read_table(table)) == 1
     assert len(vacuum(DeltaTable(str(table)), timedelta(0))) == 2
     assert {*table.rglob("*.parquet")} == live
+
+
+def test_files_of_few_rows_are_written_by_deltas_own_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta_files, "_MANY", 1_000)
+    destination = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("source",))
+    dataflow = Dataflow(destination)
+    dataflow.take([event(number) for number in range(1_998)])
+    assert not ours(tmp_path / STREAM)
+    dataflow.take([event(number) for number in range(2_000)])
+    assert len(ours(tmp_path / STREAM)) == 2
+    assert len(read_table(tmp_path / STREAM)) == 3_998
 
 
 def test_many_rows_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

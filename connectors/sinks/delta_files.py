@@ -28,6 +28,7 @@ LONGEST_VALUE = 200
 
 _MANY = 1_000  # rows a file from which on Arrow takes less time: a commit of actions alone has to be read again
 _LEVEL = 1  # of zstd: compaction writes the files anew
+_DICTIONARY_BYTES = 262_144  # of a column's values: ids outgrow it soon, and hash no longer
 _FILE_BYTES = 536_870_912  # of rows in memory: such a file has 50 to 100 MB
 _PLAIN = 2  # `minWriterVersion` of the tables that `DeltaTable.create` makes
 _HARMLESS = {
@@ -131,8 +132,7 @@ def _encoded(rows: pa.Table) -> tuple[pa.Buffer, str]:
     """A Parquet file in memory, and its statistics as the action has them."""
     sink = pa.BufferOutputStream()
     about: list[pq.FileMetaData] = []
-    with pq.ParquetWriter(
-        sink, rows.schema, compression="zstd", compression_level=_LEVEL, metadata_collector=about
-    ) as writer:
+    settings = {"compression": "zstd", "compression_level": _LEVEL, "dictionary_pagesize_limit": _DICTIONARY_BYTES}
+    with pq.ParquetWriter(sink, rows.schema, metadata_collector=about, **settings) as writer:
         writer.write_table(rows)
     return sink.getvalue(), statistics(about[0], rows)

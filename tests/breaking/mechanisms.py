@@ -486,6 +486,7 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/flows/test_bounds.py::test_what_is_known_of_an_event_holds_for_a_destination_that_was_away",
+        slow=True,  # it waits for the end of what has none
     ),
     "bounds-behind-windows": Mechanism(
         "bounds",

@@ -173,8 +173,8 @@ value = b"\\n".join(b'{"a": "%s"}' % (b"bad" if n == 7 else b"good") for n in ra
 [lines] = batch_of(Block(0, [5], [Record("s", "r", 1, 20, value)], 6)).streams
 done, refused = Bounded(Journal(Path(sys.argv[1]))).run(lines, work)
 assert [index for part in done for index in part] == [n for n in range(20) if n != 7]
-[(reason, table)] = refused
-assert table["index"].to_pylist() == [7]
+[(reason, never)] = refused
+assert never.table["index"].to_pylist() == [7]
 print(reason)
 """
 

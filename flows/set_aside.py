@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from connectors.batch import StreamLines
+from connectors.columns import literal
 from connectors.errors import Transient
 from connectors.log import Log
 from connectors.sinks.dead_letters import EVENT_STAGES
@@ -47,8 +48,8 @@ class SetAside:
     def _letters(self, partition: int, low: int, high: int, to: str | None) -> set[tuple[int, int]]:
         """(offset, index) of each between the two offsets, both included."""
         topic, number = self._log.place(partition)
-        where = f'topic = {_literal(topic)} AND "partition" = {number} AND "offset" >= {low} AND "offset" <= {high}'
-        where += f" AND stage IN ({_STAGES}) AND destination {'IS NULL' if to is None else f'= {_literal(to)}'}"
+        where = f'topic = {literal(topic)} AND "partition" = {number} AND "offset" >= {low} AND "offset" <= {high}'
+        where += f" AND stage IN ({_STAGES}) AND destination {'IS NULL' if to is None else f'= {literal(to)}'}"
         found = self._read(where)
         return set(zip(found["offset"].to_pylist(), found["index"].to_pylist(), strict=True))
 
@@ -62,7 +63,3 @@ class SetAside:
                 return pa.table(self._table.scan(columns=["offset", "index"], predicate=where))
             except (DeltaError, OSError) as exc:
                 raise Transient(f"reading {self._table.table_uri}: {exc}") from exc
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -206,6 +206,36 @@ def test_what_a_strict_schema_rejects_of_several_batches_is_all_there(tmp_path: 
     assert sorted(letter["offset"] for letter in found) == [1, 2, 3, 4]
 
 
+def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first commit of a new table fails after its letters were made; the next one has fewer rows, so fewer columns."""
+    letters = DeadLetters(
+        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
+    )
+    dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
+    events = [event(a=1), event(a="x"), event(a=2, b=1)]
+    create = delta_table.TableWriter._create
+
+    def away(writer: delta_table.TableWriter, schema: pa.Schema) -> DeltaTable:
+        if "dlq" not in writer._uri:
+            raise OSError("away")
+        return create(writer, schema)
+
+    for offset, one in enumerate(events):
+        dataflow.stage([one], offset=offset)
+    with monkeypatch.context() as patch:
+        patch.setattr(delta_table.TableWriter, "_create", away)
+        with pytest.raises(Transient):
+            dataflow.commit()
+    dataflow.writer.reset()
+    for offset, one in enumerate(events):
+        dataflow.take([one], offset=offset)
+    found = read_table(tmp_path / "dlq" / "dead_letters")
+    assert sorted(letter["offset"] for letter in found) == [1, 2]
+    assert [row["event"] for row in read_table(tmp_path / STREAM)] == [{"a": 1}]
+
+
 @pytest.mark.parametrize("fails", ["dlq", STREAM])
 def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_is_tried(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

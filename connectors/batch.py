@@ -36,7 +36,6 @@ class StreamLines(msgspec.Struct, frozen=True, gc=False):
     ndjson: bytes
     to: str | None = None
 
-
     def where(self, chosen: pa.Array | pa.ChunkedArray) -> StreamLines:
         """Those of the lines for which `chosen` is true."""
         table = self.table.filter(chosen)

@@ -109,7 +109,7 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
         windows: Mapping[str, int],
         names: Mapping[str, str],
         group: str,
-        begun: Callable[[int, Floors], None] = lambda partition, state: None,
+        begun: Callable[[int, Floors], None] | None = None,
     ) -> None:
         """`begun` is told from which state a partition is gone on with."""
         self._log = log
@@ -133,7 +133,8 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
             self._published = log.committed(self._group)
         floors = resumed(resume_state, self._progress.names, self._published.get(partition, 0))
         position = beginning(floors)
-        self._begun(partition, resume_state if isinstance(resume_state, dict) else {})
+        if self._begun is not None:
+            self._begun(partition, resume_state if isinstance(resume_state, dict) else {})
         self._progress.begin(partition, floors, position)
         self._stop.expect(partition)
         main = Cursor(Reading(log, self._group, self._windows, self._names), partition, position)

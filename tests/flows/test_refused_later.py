@@ -3,8 +3,11 @@ never neither, and never both."""
 
 from __future__ import annotations
 
+import pickle
+import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,20 @@ import pytest
 
 from connectors.log import Log
 from connectors.source import NEAR
-from flows.config import load
+from flows.config import Config, load
+from flows.recovery import state_directory
 from tests.dlq.letters import letters, replayed
-from tests.flows.pipelines import STREAM, Worker, append, drain, landed_so_far, opened, until, write_config
+from tests.flows.pipelines import (
+    STREAM,
+    Worker,
+    append,
+    drain,
+    event_ids,
+    landed_so_far,
+    opened,
+    until,
+    write_config,
+)
 from tests.flows.test_reload import running
 
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -127,4 +141,41 @@ def test_events_of_a_stream_that_is_taken_out_while_its_destination_is_away_are_
     configured(tmp_path, None, streams={"other": {"id": OTHER}})
     drain(path)
     assert dead(path) == sorted(sent)
+    log.close()
+
+
+def kept(config: Config, log: Log) -> dict[str, int]:
+    """How far each destination is, as a process that starts now finds it."""
+    newest: tuple[int, dict[str, int]] = (0, {})
+    for store in state_directory(config.data, log.identity, 0, 1).glob("part-*.sqlite3"):
+        with closing(sqlite3.connect(store)) as db:
+            snapshots = db.execute("SELECT snap_epoch, ser_change FROM snaps WHERE state_key = '00000'").fetchall()
+        found = [(epoch, pickle.loads(change)) for epoch, change in snapshots if change]
+        newest = max([newest, *(one for one in found if isinstance(one[1], dict))], key=lambda one: one[0])
+    return newest[1]
+
+
+@pytest.mark.timeout(300)
+def test_what_all_of_its_destinations_have_is_no_dead_letter_when_its_stream_is_taken_out(tmp_path: Path) -> None:
+    """Another destination, of another stream, is behind, so that all is read again."""
+    away = {"type": "delta", "uri": "./away/{stream}"}
+    both = {"lake": {"type": "delta", "uri": "./lake/{stream}", "commit_interval": "100ms"}, "away": away}
+    pay = {"id": STREAM, "routes": [{"to": ["away"]}]}
+    path = configured(tmp_path, None, destinations=both, streams={"pay": pay, "other": {"id": OTHER}})
+    config, log = opened(path)
+    (tmp_path / "away").write_text("a file where a directory should be")
+    waiting = send(log, GOOD, GOOD)
+    gone = append(log, [{"source": "app", "event": {"n": n}} for n in range(3)], stream=OTHER)
+    worker = Worker(path, 0, 1)
+    try:
+        until(lambda: kept(config, log).get("lake") == 2, what="that the lake is known to have it")
+    finally:
+        worker.kill()
+    assert kept(config, log)["away"] == 0
+    (tmp_path / "away").unlink()
+    configured(tmp_path, None, destinations=both, streams={"pay": pay})
+    drain(path)
+    assert sorted(event_ids(config, "other")) == sorted(gone)
+    assert landed_so_far(config, "away") == [waiting]
+    assert dead(path) == []
     log.close()

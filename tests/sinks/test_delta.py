@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
@@ -209,11 +210,14 @@ def test_what_a_strict_schema_rejects_of_several_batches_is_all_there(tmp_path: 
 def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first commit of a new table fails after its letters were made; the next one has fewer rows, so fewer columns."""
-    letters = DeadLetters(
-        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
-    )
-    dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
+    """A process ends before a new table's first commit, after its letters; the next one's has fewer rows and columns."""
+
+    def dataflow() -> Dataflow:
+        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
+        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
+        return Dataflow(tmp_path, schema="reject", rejects=letters)
+
+    crashing, restarted = dataflow(), dataflow()
     events = [event(a=1), event(a="x"), event(a=2, b=1)]
     create = delta_table.TableWriter._create
 
@@ -223,14 +227,13 @@ def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
         return create(writer, schema)
 
     for offset, one in enumerate(events):
-        dataflow.stage([one], offset=offset)
+        crashing.stage([one], offset=offset)
     with monkeypatch.context() as patch:
         patch.setattr(delta_table.TableWriter, "_create", away)
         with pytest.raises(Transient):
-            dataflow.commit()
-    dataflow.writer.reset()
+            crashing.commit()
     for offset, one in enumerate(events):
-        dataflow.take([one], offset=offset)
+        restarted.take([one], offset=offset)
     found = read_table(tmp_path / "dlq" / "dead_letters")
     assert sorted(letter["offset"] for letter in found) == [1, 2]
     assert [row["event"] for row in read_table(tmp_path / STREAM)] == [{"a": 1}]

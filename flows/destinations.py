@@ -51,7 +51,9 @@ def open_writers(
         elif isinstance(destination, SnowflakeDestination):
             from connectors.sinks.snowflake.writer import SnowflakeWriter
 
-            writers[name] = SnowflakeWriter(destination, log.identity, refusals, rollups=rollups, name=name)
+            writers[name] = SnowflakeWriter(
+                destination, log.identity, refusals, rollups=rollups, schemas=schemas, rejects=rejects, name=name
+            )
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)
     writers[dead_letters.NAME] = LettersWriter(letters, log.identity)

@@ -92,8 +92,11 @@ class DeadLetters:
             "rejected",
             rows.append_column("_partition", origin["_partition"]).append_column("_offset", origin["_offset"]),
         )
+        json = [field.name for field in rows.schema if pa.types.is_large_string(field.type)]  # a VARIANT's, as text
         event = ", ".join(
-            f"'{name}': {name}" for name in ("timestamp", "source", "event", "metadata") if name in rows.column_names
+            f"'{name}': {f'{name}::JSON' if name in json else name}"
+            for name in ("timestamp", "source", "event", "metadata")
+            if name in rows.column_names
         )
         letters = engine.sql(
             f"SELECT event_id, $stream AS stream, 'schema' AS stage, NULL::VARCHAR AS step, $destination AS destination,"

@@ -107,6 +107,40 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_of_several_batches_is_all_there",
     ),
+    "letters-of-each-configuration": Mechanism(
+        "1",
+        "the dead letters of a changed configuration begin with the destination that is furthest behind",
+        (
+            (
+                "flows/graph.py",
+                "    edition = {dead_letters.NAME: dead_letters.edition(version)}\n",
+                "    edition = {dead_letters.NAME: dead_letters.NAME}\n",
+            ),
+        ),
+        "tests/flows/test_refused_later.py"
+        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
+        "near",
+    ),
+    "offsets-of-each-configuration": Mechanism(
+        "1",
+        "how far the dead letters are is known for each configuration apart",
+        (("flows/letters.py", "dead_letters.edition(config_version)", "dead_letters.NAME"),),
+        "tests/flows/test_refused_later.py"
+        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
+        "near",
+    ),
+    "rejected-later": Mechanism(
+        "1",
+        "what a strict schema rejects only when it comes again is looked for among its dead letters",
+        (
+            (
+                "connectors/sinks/rejects.py",
+                "            rows = self._new(rows)\n",
+                "            rows = rows.slice(rows.num_rows)\n",
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter",
+    ),
     "failed-is-wanted-again": Mechanism(
         "1",
         "after a failure a destination wants again all that it has not committed",
@@ -308,6 +342,27 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/stateful/test_store.py::test_a_round_that_fails_leaves_nothing",
+    ),
+    "letter-stays-aside": Mechanism(
+        "2",
+        "what is a dead letter goes to no destination that reads it again under another configuration",
+        (
+            (
+                "flows/set_aside.py",
+                "        if self._table is None or not part.table.num_rows:\n",
+                "        if True:\n",
+            ),
+        ),
+        "tests/flows/test_refused_later.py"
+        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
+        "near",
+    ),
+    "all-have-it": Mechanism(
+        "2",
+        "what all of its destinations had is no dead letter of a configuration that comes after",
+        (("flows/owed.py", "        if not len(offsets) or offsets[0].as_py() >= until:\n", "        if True:\n"),),
+        "tests/flows/test_refused_later.py"
+        "::test_what_all_of_its_destinations_have_is_no_dead_letter_when_its_stream_is_taken_out",
     ),
     "conditional-put": Mechanism(
         "3",

@@ -83,7 +83,7 @@ class TableWriter(StagedRows):
         rows = self._fitting.rows(batches, schema, self._next, engine)
         if handle is None:
             handle = self._create(schema)
-        transactions = [Transaction(self._app_id(p), version) for p, version in sorted(self._next.items())]
+        transactions = [Transaction(app, version) for app, version in self._marks().items()]
         append_rows(handle, rows, transactions, lambda: self._files(handle), grows=schema != self._schema)
         self._schema = schema
         self._fitting.count(rows)
@@ -100,6 +100,10 @@ class TableWriter(StagedRows):
 
     def _app_id(self, partition: int) -> str:
         return f"{self._app}/{partition}"
+
+    def _marks(self) -> dict[str, int]:
+        """What a commit says about how far the table is: the versions of its `txn` actions, by their `appId`."""
+        return {self._app_id(partition): offset for partition, offset in sorted(self._next.items())}
 
     def _open(self) -> DeltaTable | None:
         if self._handle is None:
@@ -133,13 +137,17 @@ class TableWriter(StagedRows):
 
     def _committed_offset(self, partition: int) -> int:
         if partition not in self._committed:
-            try:
-                handle = self._open()
-                version = None if handle is None else handle.transaction_version(self._app_id(partition))
-            except (DeltaError, OSError) as exc:
-                raise Transient(f"opening {self._uri}: {exc}") from exc
-            self._committed[partition] = 0 if version is None else version
+            self._committed[partition] = self._version_of(self._app_id(partition))
         return self._committed[partition]
+
+    def _version_of(self, app: str) -> int:
+        """Of the last `txn` action of an `appId`; 0 before the first. Raises Transient."""
+        try:
+            handle = self._open()
+            version = None if handle is None else handle.transaction_version(app)
+        except (DeltaError, OSError) as exc:
+            raise Transient(f"opening {self._uri}: {exc}") from exc
+        return 0 if version is None else version
 
     def _refuse_if_moved(self, handle: DeltaTable) -> None:
         for partition in self._next:

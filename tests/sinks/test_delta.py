@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
@@ -204,6 +205,38 @@ def test_what_a_strict_schema_rejects_of_several_batches_is_all_there(tmp_path: 
     dataflow.commit()
     found = read_table(tmp_path / "dlq" / "dead_letters")
     assert sorted(letter["offset"] for letter in found) == [1, 2, 3, 4]
+
+
+def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process ends before a new table's first commit, after its letters; the next one's has fewer rows and columns."""
+
+    def dataflow() -> Dataflow:
+        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
+        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
+        return Dataflow(tmp_path, schema="reject", rejects=letters)
+
+    crashing, restarted = dataflow(), dataflow()
+    events = [event(a=1), event(a="x"), event(a=2, b=1)]
+    create = delta_table.TableWriter._create
+
+    def away(writer: delta_table.TableWriter, schema: pa.Schema) -> DeltaTable:
+        if "dlq" not in writer._uri:
+            raise OSError("away")
+        return create(writer, schema)
+
+    for offset, one in enumerate(events):
+        crashing.stage([one], offset=offset)
+    with monkeypatch.context() as patch:
+        patch.setattr(delta_table.TableWriter, "_create", away)
+        with pytest.raises(Transient):
+            crashing.commit()
+    for offset, one in enumerate(events):
+        restarted.take([one], offset=offset)
+    found = read_table(tmp_path / "dlq" / "dead_letters")
+    assert sorted(letter["offset"] for letter in found) == [1, 2]
+    assert [row["event"] for row in read_table(tmp_path / STREAM)] == [{"a": 1}]
 
 
 @pytest.mark.parametrize("fails", ["dlq", STREAM])

@@ -50,11 +50,11 @@ def rows(scale: Scale) -> Iterator[Row]:
             ("one event a request", _requests(lines(count), 1), "[]", "[]", 1),
             ("another shape in every request", _requests(_changing(count)), "[]", "[]", 1),
             (
-                "a tenth as many streams as events, at most 10,000",
+                "a tenth as many streams as events, at most 2,000",
                 _requests(lines(count), 1),
                 "[]",
                 "[]",
-                min(10_000, count // 10),
+                min(2_000, count // 10),
             ),
             ("a window of one key", _requests(lines(count)), BY_ONE, BY_USER, 1),
             (

@@ -36,6 +36,11 @@ class StreamLines(msgspec.Struct, frozen=True, gc=False):
     ndjson: bytes
     to: str | None = None
 
+    def where(self, chosen: pa.Array | pa.ChunkedArray) -> StreamLines:
+        """Those of the lines for which `chosen` is true."""
+        table = self.table.filter(chosen)
+        return msgspec.structs.replace(self, table=table, ndjson="\n".join(table.column("line").to_pylist()).encode())
+
 
 class LogBatch(msgspec.Struct, frozen=True, gc=False):
     """What was read of one partition in one go. `next_offset` is where to read on; a batch may hold no event.

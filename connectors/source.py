@@ -109,7 +109,9 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
         windows: Mapping[str, int],
         names: Mapping[str, str],
         group: str,
+        begun: Callable[[int, Floors], None] | None = None,
     ) -> None:
+        """`begun` is told from which state a partition is gone on with."""
         self._log = log
         self._partitions = partitions
         self._progress = progress
@@ -117,6 +119,7 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
         self._windows = windows
         self._names = names
         self._group = group
+        self._begun = begun
         self._published: dict[int, int] | None = None
 
     def list_parts(self) -> list[str]:
@@ -130,6 +133,8 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
             self._published = log.committed(self._group)
         floors = resumed(resume_state, self._progress.names, self._published.get(partition, 0))
         position = beginning(floors)
+        if self._begun is not None:
+            self._begun(partition, resume_state if isinstance(resume_state, dict) else {})
         self._progress.begin(partition, floors, position)
         self._stop.expect(partition)
         main = Cursor(Reading(log, self._group, self._windows, self._names), partition, position)
@@ -145,11 +150,14 @@ def resumed(state: Floors | int | None, names: Sequence[str], published: int) ->
     """From where each of the destinations `names` is to be read for, given what was kept and what is `published`.
 
     One that is new begins with the one that is furthest back: no event is passed over that a state which is older than
-    the destination cannot tell of. An integer is the state of a version that kept one floor for all.
+    the destination cannot tell of. So do the dead letters of a configuration that is new (`dead_letters.edition`): what is
+    on its way under one may be refused under the next. An integer is the state of a version that kept one floor for all.
     """
     floors = {} if state is None else dict.fromkeys(names, state) if isinstance(state, int) else state
     known = {name: max(floors[name], published) for name in names if name in floors}
-    least = min(known.values(), default=published)
+    kinds = {name.partition("/")[0] for name in names}
+    still = [max(at, published) for name, at in floors.items() if name.partition("/")[0] in kinds]
+    least = min(still, default=published)
     return {name: known.get(name, least) for name in names}
 
 

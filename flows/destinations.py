@@ -17,6 +17,7 @@ from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.settings import KafkaDestination
+from connectors.sinks.letters_writer import LettersWriter
 from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
@@ -50,10 +51,12 @@ def open_writers(
         elif isinstance(destination, SnowflakeDestination):
             from connectors.sinks.snowflake.writer import SnowflakeWriter
 
-            writers[name] = SnowflakeWriter(destination, log.identity, refusals, rollups=rollups, name=name)
+            writers[name] = SnowflakeWriter(
+                destination, log.identity, refusals, rollups=rollups, schemas=schemas, rejects=rejects, name=name
+            )
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)
-    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
+    writers[dead_letters.NAME] = LettersWriter(letters, log.identity)
     return writers
 
 

@@ -23,6 +23,7 @@ from connectors.log import Log, open_log
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Progress, Rows, Writer
 from connectors.sinks.delivery import Delivery
+from connectors.sinks.letter_table import letter_table
 from connectors.sinks.operator import DestinationSink
 from connectors.source import LogSource, Stop
 from connectors.telemetry import EVENTS_READ
@@ -32,9 +33,12 @@ from flows.destinations import open_writers
 from flows.letters import Aside, letters_of
 from flows.lookups.watched import watch
 from flows.newcomers import Newcomers
+from flows.owed import Owed
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.queries import Queries
+from flows.recovery import state_of_log
 from flows.redirected import asides_of, in_offset_order, redirected
+from flows.set_aside import SetAside
 from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
 from flows.stateful.source import StreamsSource
 
@@ -91,13 +95,18 @@ def wire(
     own = owned(lanes_of(config, log), process, min(processes, log.partitions))
     names = {stream.id: name for name, stream in config.streams.items()}
     windows = {stream.id: round(stream.dedupe_window.total_seconds() * 1e6) for stream in config.streams.values()}
-    source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME)
+    owed = Owed(state_of_log(config.data, log.identity) / "routes.json", config, version)
+    source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME, begun=owed.begin)
     known = journals(config.data, log.identity)
-    processing = _Processing(config, log.place, names, read_elsewhere(config, log), version, known)
+    processing = _Processing(config, log, names, read_elsewhere(config, log), version, known, owed)
     streams = StreamsSource(
         lambda: [open_lane(config, name, log, NAME, version) for name in own], progress, stop, len(own)
     )
-    deliveries = [Delivery(name, writer, carries=name != dead_letters.NAME) for name, writer in writers.items()]
+    edition = {dead_letters.NAME: dead_letters.edition(version)}
+    deliveries = [
+        Delivery(name, writer, carries=name not in edition, kept_as=edition.get(name))
+        for name, writer in writers.items()
+    ]
     for delivery in deliveries:
         progress.register(delivery)
     return Parts(partitions, source, processing, streams, deliveries, progress)
@@ -109,19 +118,22 @@ class _Processing:
     def __init__(
         self,
         config: Config,
-        place: dead_letters.Place,
+        log: Log,
         names: Mapping[str, str],
         elsewhere: Mapping[str, Mapping[int, int] | None],
         version: str,
         known: Path,
+        owed: Owed,
     ) -> None:
         """`known` has a journal (`flows.bounds`) for each partition."""
         self._config = config
         self._names = names
         self._default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-        self._letters = letters_of(config, place, version)
+        self._letters = letters_of(config, log.place, version)
+        self._set_aside = SetAside(letter_table(config.data), log)
         self._elsewhere = elsewhere
         self._known = known
+        self._owed = owed
         self._bounded: dict[int, Bounded] = {}
         self._newcomers = Newcomers(config)
         self._lookups = [watch(*named) for stream in config.streams.values() for named in stream.lookups.items()]
@@ -135,7 +147,7 @@ class _Processing:
         rows: dict[str, list[Rows]] = {}
         letters: list[Rows] = []
         for part in batch.streams:
-            part = self._own(part, batch.partition)  # noqa: PLW2901 -- what is left of it
+            part = self._set_aside.without(self._own(part, batch.partition), batch.partition)  # noqa: PLW2901 -- what is left
             if not part.table.num_rows:
                 continue
             name = self._names.get(part.stream)
@@ -147,7 +159,12 @@ class _Processing:
                 rows.setdefault(destination, []).append(Rows(name or part.stream, table))
             counted_as = None if batch.only is not None else name or "unknown"
             of = name or part.stream
-            letters += [self._letters.of(of, aside, batch.partition, counted_as=counted_as) for aside in asides]
+            owed = [self._owed.of(aside, part.stream, batch.partition) for aside in asides]
+            letters += [
+                self._letters.of(of, aside, batch.partition, counted_as=counted_as)
+                for aside in owed
+                if aside.events.num_rows
+            ]
         if letters:
             rows[dead_letters.NAME] = letters
         if any(part.to is not None for part in batch.streams):
@@ -167,8 +184,8 @@ class _Processing:
         asides = [aside for _, set_aside in done for aside in set_aside]
         for reason, lines in refused:
             if not again:
-                EVENTS_READ.labels(name).inc(lines.num_rows)
-            asides.append(Aside(STAGE, lines, reason, part.to))
+                EVENTS_READ.labels(name).inc(lines.table.num_rows)
+            asides.append(Aside(STAGE, lines.table, reason, part.to))
         return [taken for taken, _ in done], asides
 
     def _unknown(self, part: StreamLines, batch: LogBatch) -> tuple[list[dict[str, pa.Table]], list[Aside]]:
@@ -188,8 +205,7 @@ class _Processing:
         below = until.get(partition, 0)
         if not below or part.table.column("_offset")[0].as_py() >= below:
             return part
-        table = part.table.filter(pc.greater_equal(part.table.column("_offset"), below))
-        return msgspec.structs.replace(part, table=table, ndjson="\n".join(table.column("line").to_pylist()).encode())
+        return part.where(pc.greater_equal(part.table.column("_offset"), below))
 
     def _processors(self) -> Callable[[str], StreamProcessor]:
         engine = open_pipeline_engine()

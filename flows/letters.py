@@ -41,12 +41,14 @@ class Letters:
     def __init__(self, place: dead_letters.Place, config_version: str, masked: Collection[str] = ()) -> None:
         self._place = place
         self._version = config_version
+        self._edition = dead_letters.edition(config_version)
         self._masked = frozenset(masked)
 
     def of(self, stream: str, aside: Aside, partition: int | None = None, *, counted_as: str | None = None) -> Rows:
         """The letters, with `_offset` for the writer; they are counted for the stream `counted_as`, if there is one.
 
-        `partition` is that of the log; without one `_offset` holds places in all of its partitions.
+        `partition` is that of the log; without one `_offset` holds places in all of its partitions. How far the letters of
+        a partition are is true of this configuration only; what has been taken out of the log for good is so for each.
         """
         if counted_as is not None:
             DEAD_LETTERS.labels(counted_as, aside.stage).inc(aside.events.num_rows)
@@ -71,8 +73,9 @@ class Letters:
                 payload=stream not in self._masked,
                 destination=aside.to,
             )
-        numbered = _numbered(letters) if partition is None else letters
-        return Rows(dead_letters.NAME, dead_letters.placed(numbered, self._place))
+        if partition is None:
+            return Rows(dead_letters.NAME, dead_letters.placed(_numbered(letters), self._place))
+        return Rows(self._edition, dead_letters.placed(letters, self._place))
 
 
 def letters_of(config: Config, place: dead_letters.Place, version: str | None = None) -> Letters:

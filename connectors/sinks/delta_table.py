@@ -5,16 +5,19 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import duckdb
+import msgspec
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from connectors.errors import Fenced, Transient
 from connectors.sinks.base import Rejects
+from connectors.sinks.delta_files import append_rows
 from connectors.sinks.evolve import plain_schema
 from connectors.sinks.fitted import Fitting, by_schema
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.staged import StagedRows
+from connectors.sinks.store import Store, open_store
 
 _CHECKPOINT_INTERVAL = 20
 """Commits between checkpoints; the handle is opened anew after each, which keeps the cost of a commit flat."""
@@ -40,11 +43,13 @@ class TableWriter(StagedRows):
     ) -> None:
         super().__init__()
         self._settings = settings
+        self._stream = stream
         self._uri = settings.table_uri(stream)
         self._options = settings.storage_options()
         self._app = f"headrace/{quote(identity, safe='')}/{stream}{origin}"
         self._schema = base
         self._fitting = Fitting(stream, destination, schema_mode, rejects)
+        self._store: Store | None = None
         self._handle: DeltaTable | None = None
         self._commits = 0
 
@@ -55,12 +60,7 @@ class TableWriter(StagedRows):
     def committed(self, partition: int) -> int:
         """The next offset of the partition that the table wants. Raises Transient."""
         if partition not in self._committed:
-            try:
-                handle = self._open()
-                version = None if handle is None else handle.transaction_version(self._app_id(partition))
-            except (DeltaError, OSError) as exc:
-                raise Transient(f"opening {self._uri}: {exc}") from exc
-            self._committed[partition] = 0 if version is None else version
+            self._committed[partition] = self._version_of(self._app_id(partition))
         return self._committed[partition]
 
     def reset(self) -> None:
@@ -89,23 +89,27 @@ class TableWriter(StagedRows):
         rows = self._fitting.rows(batches, schema, self._next, engine)
         if handle is None:
             handle = self._create(schema)
-        transactions = [Transaction(self._app_id(p), version) for p, version in sorted(self._next.items())]
-        write_deltalake(
-            handle,
-            rows,
-            mode="append",
-            schema_mode="merge" if schema != self._schema else None,
-            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
-            commit_properties=CommitProperties(app_transactions=transactions),
-        )
+        transactions = [Transaction(app, version) for app, version in self._marks().items()]
+        append_rows(handle, rows, transactions, lambda: self._files(handle), grows=schema != self._schema)
         self._schema = schema
         self._fitting.count(rows)
         self._commits += 1
         if self._commits % _CHECKPOINT_INTERVAL == 0:
             self._handle = None
 
+    def _files(self, handle: DeltaTable) -> Store:
+        """The table's files, where its log says that the table is: it reads an address in its own way."""
+        if self._store is None:
+            place = msgspec.structs.replace(self._settings, uri=handle.table_uri)
+            self._store = open_store(place, self._stream)
+        return self._store
+
     def _app_id(self, partition: int) -> str:
         return f"{self._app}/{partition}"
+
+    def _marks(self) -> dict[str, int]:
+        """What a commit says about how far the table is: the versions of its `txn` actions, by their `appId`."""
+        return {self._app_id(partition): offset for partition, offset in sorted(self._next.items())}
 
     def _open(self) -> DeltaTable | None:
         if self._handle is None:
@@ -136,6 +140,15 @@ class TableWriter(StagedRows):
             raise Transient(f"creating {self._uri}: another process was first") from exc
         self._schema = schema
         return self._handle
+
+    def _version_of(self, app: str) -> int:
+        """Of the last `txn` action of an `appId`; 0 before the first. Raises Transient."""
+        try:
+            handle = self._open()
+            version = None if handle is None else handle.transaction_version(app)
+        except (DeltaError, OSError) as exc:
+            raise Transient(f"opening {self._uri}: {exc}") from exc
+        return 0 if version is None else version
 
     def _refuse_if_moved(self, handle: DeltaTable) -> None:
         for partition in self._next:

@@ -54,17 +54,33 @@ class Fitting:
 
         `offsets` are the next offsets wanted once the rows are committed. Raises Fenced, Transient.
         """
+        conforming, fits = self.judged(batches, schema, offsets, engine, part=part)
+        if fits is not None:
+            conforming = [rows.filter(which) for rows, which in zip(conforming, fits, strict=True)]
+        return pa.concat_tables(conforming)
+
+    def judged(
+        self,
+        batches: Sequence[pa.Table],
+        schema: pa.Schema,
+        offsets: Mapping[int, int],
+        engine: duckdb.DuckDBPyConnection,
+        *,
+        part: str = "",
+    ) -> tuple[list[pa.Table], list[pa.ChunkedArray] | None]:
+        """As `rows`, batch by batch: all the rows, and which of them fit; None where all do."""
         conforming = [conformed(batch, schema, engine) for batch in batches]
         if self._mode != "reject" or self._rejects is None:
-            return pa.concat_tables(conforming)
+            return conforming, None
         unfit = [pc.is_valid(rows.column(RESCUED)) for rows in conforming]
         # All of them at once: the dead letters say by one offset a partition how far they are.
         pairs = list(zip(batches, conforming, unfit, strict=True))
         rejected = pa.concat_tables([rows.filter(which) for _, rows, which in pairs])
-        if rejected.num_rows:
-            origin = pa.concat_tables([batch.select([PARTITION, OFFSET]).filter(which) for batch, _, which in pairs])
-            self._rejects.reject(rejected, origin, self._stream, self._destination, offsets, engine, part=part)
-        return pa.concat_tables([rows.filter(pc.invert(which)) for _, rows, which in pairs])
+        if not rejected.num_rows:
+            return conforming, None
+        origin = pa.concat_tables([batch.select([PARTITION, OFFSET]).filter(which) for batch, _, which in pairs])
+        self._rejects.reject(rejected, origin, self._stream, self._destination, offsets, engine, part=part)
+        return conforming, [pc.invert(which) for which in unfit]
 
     def count(self, rows: pa.Table) -> None:
         """Counts rows that are committed."""

@@ -1,4 +1,9 @@
-"""What a table with a strict schema rejects becomes dead letters, committed before the rows it was taken out of."""
+"""What a table with a strict schema rejects becomes dead letters, committed before the rows it was taken out of.
+
+Where that second commit does not happen the rows come again, and not always to the same end: with fewer rows a new table
+gets fewer columns, and a configuration may have changed. So a letter of what the first commit had passed is looked for
+among those that are there, and made where it is not.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,12 @@ from collections.abc import Mapping
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from connectors.columns import literal
+from connectors.errors import Transient
 from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh, Place, placed
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
@@ -57,11 +67,11 @@ class DeadLetters:
             writer = self._writers.get((destination, stream, part))
             if writer is None:
                 of = f"/{destination}/{stream}{part and '/' + part}"
-                writer = self._writers[destination, stream, part] = TableWriter(
+                writer = self._writers[destination, stream, part] = _Rejected(
                     self._settings, NAME, self._identity, SCHEMA, destination=NAME, origin=of
                 )
             for partition in sorted(set(letters["partition"].to_pylist())):
-                of_partition = letters.filter(pa.compute.equal(letters["partition"], partition))
+                of_partition = letters.filter(pc.equal(letters["partition"], partition))
                 writer.stage(partition, placed(of_partition, self._place), offsets[partition])
             if writer.rows:
                 count = writer.rows
@@ -82,8 +92,11 @@ class DeadLetters:
             "rejected",
             rows.append_column("_partition", origin["_partition"]).append_column("_offset", origin["_offset"]),
         )
+        json = [field.name for field in rows.schema if pa.types.is_large_string(field.type)]  # a VARIANT's, as text
         event = ", ".join(
-            f"'{name}': {name}" for name in ("timestamp", "source", "event", "metadata") if name in rows.column_names
+            f"'{name}': {f'{name}::JSON' if name in json else name}"
+            for name in ("timestamp", "source", "event", "metadata")
+            if name in rows.column_names
         )
         letters = engine.sql(
             f"SELECT event_id, $stream AS stream, 'schema' AS stage, NULL::VARCHAR AS step, $destination AS destination,"
@@ -96,3 +109,28 @@ class DeadLetters:
         ).to_arrow_table()
         engine.unregister("rejected")
         return letters
+
+
+class _Rejected(TableWriter):
+    """The letters of what one table rejects."""
+
+    def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
+        """Takes letters in offset order, except those that are there."""
+        committed = self.committed(partition)
+        if rows.num_rows and rows["_offset"][0].as_py() < committed:
+            rows = self._new(rows)
+        self._take(partition, rows, max(next_offset, committed), 0)
+
+    def _new(self, letters: pa.Table) -> pa.Table:
+        low, high = pc.min_max(letters["_offset"]).as_py().values()
+        same = letters.slice(0, 1).select(["stream", "destination", "stage", "topic", "partition"]).to_pylist()[0]
+        where = [f'"{name}" = {value if name == "partition" else literal(value)}' for name, value in same.items()]
+        try:
+            table = DeltaTable(self._uri, storage_options=self._options)
+            found = table.scan(
+                columns=["event_id"], predicate=" AND ".join([*where, f'"offset" >= {low}', f'"offset" <= {high}'])
+            )
+            there = pa.table(found)["event_id"].cast(pa.string())
+        except (DeltaError, OSError) as exc:
+            raise Transient(f"reading {self._uri}: {exc}") from exc
+        return letters.filter(pc.invert(pc.is_in(letters["event_id"], value_set=there)))

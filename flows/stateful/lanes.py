@@ -105,11 +105,11 @@ def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> 
     window = round(stream.dedupe_window.total_seconds() * 1e6)
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-    pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    known = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
+    bounded = Bounded(Journal(journals(config.data, log.identity) / f"{stream.id}.json"))
+    pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine(), bounded)
     kept = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
     overlap = Overlap(store.overlap, lambda: letters_there(kept, name))
-    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), Bounded(known), overlap)
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), bounded, overlap)
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

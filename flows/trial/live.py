@@ -60,6 +60,7 @@ class Live:
         run = msgspec.structs.replace(stream, steps=(*stream.steps, *chosen), rollups=())
         self._engine = open_pipeline_engine()
         self._pipeline = StatefulPipeline(name, run, UNMATCHED, self._engine)
+        self._doing = f"streams.{name}"
         self._default = default
         self._since = since
         self._left_out = left_out
@@ -79,19 +80,19 @@ class Live:
             self._hidden |= self._tracer.hidden(self._of_interest(lines))
             for event_id in list(self._hidden)[: max(0, len(self._hidden) - _CONCEALED)]:
                 del self._hidden[event_id]
-        with bounded_trial():
+        with bounded_trial(lambda: self._doing):
             came = self._pipeline.take(lines)
         yield from self._shown(came)
 
     def tick(self, now: int) -> Iterator[EventTrace]:
         """What leaves at `now` (UTC microseconds), the log being read to its end."""
-        with bounded_trial():
+        with bounded_trial(lambda: self._doing):
             came = self._pipeline.tick(now)
         yield from self._shown(came)
 
     def finish(self) -> Iterator[EventTrace]:
         """What is held, as if nothing more could come."""
-        with bounded_trial():
+        with bounded_trial(lambda: self._doing):
             came = self._pipeline.finish()
         yield from self._shown(came)
 

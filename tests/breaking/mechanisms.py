@@ -107,6 +107,40 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_of_several_batches_is_all_there",
     ),
+    "letters-of-each-configuration": Mechanism(
+        "1",
+        "the dead letters of a changed configuration begin with the destination that is furthest behind",
+        (
+            (
+                "flows/graph.py",
+                "    edition = {dead_letters.NAME: dead_letters.edition(version)}\n",
+                "    edition = {dead_letters.NAME: dead_letters.NAME}\n",
+            ),
+        ),
+        "tests/flows/test_refused_later.py"
+        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
+        "near",
+    ),
+    "offsets-of-each-configuration": Mechanism(
+        "1",
+        "how far the dead letters are is known for each configuration apart",
+        (("flows/letters.py", "dead_letters.edition(config_version)", "dead_letters.NAME"),),
+        "tests/flows/test_refused_later.py"
+        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
+        "near",
+    ),
+    "rejected-later": Mechanism(
+        "1",
+        "what a strict schema rejects only when it comes again is looked for among its dead letters",
+        (
+            (
+                "connectors/sinks/rejects.py",
+                "            rows = self._new(rows)\n",
+                "            rows = rows.slice(rows.num_rows)\n",
+            ),
+        ),
+        "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter",
+    ),
     "failed-is-wanted-again": Mechanism(
         "1",
         "after a failure a destination wants again all that it has not committed",
@@ -131,8 +165,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/delta_table.py",
-                "commit_properties=CommitProperties(app_transactions=transactions),",
-                "commit_properties=CommitProperties(app_transactions=[]),",
+                "append_rows(handle, rows, transactions, ",
+                "append_rows(handle, rows, [], ",
             ),
         ),
         "tests/sinks/test_delta.py::test_partitions_go_into_one_commit_each_with_its_offset",
@@ -348,6 +382,27 @@ MECHANISMS: dict[str, Mechanism] = {
         (("flows/stateful/store.py", "return not self.overlap or (", "return True or ("),),
         "tests/stateful/test_overlap.py::test_a_memory_that_is_gone_before_a_table_could_be_asked_loses_nothing",
     ),
+    "letter-stays-aside": Mechanism(
+        "2",
+        "what is a dead letter goes to no destination that reads it again under another configuration",
+        (
+            (
+                "flows/set_aside.py",
+                "        if self._table is None or not part.table.num_rows:\n",
+                "        if True:\n",
+            ),
+        ),
+        "tests/flows/test_refused_later.py"
+        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
+        "near",
+    ),
+    "all-have-it": Mechanism(
+        "2",
+        "what all of its destinations had is no dead letter of a configuration that comes after",
+        (("flows/owed.py", "        if not len(offsets) or offsets[0].as_py() >= until:\n", "        if True:\n"),),
+        "tests/flows/test_refused_later.py"
+        "::test_what_all_of_its_destinations_have_is_no_dead_letter_when_its_stream_is_taken_out",
+    ),
     "conditional-put": Mechanism(
         "3",
         "a store must refuse to create one object twice",
@@ -513,5 +568,43 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/stateful/test_window.py::test_both_ends_of_the_window_belong_to_it",
+    ),
+    "bounds": Mechanism(
+        "bounds",
+        "an event over which a pipeline takes too much is found and set aside",
+        (
+            (
+                "flows/watchdog.py",
+                "                    if time.clock_gettime(task.clock) - task.began > bounds.seconds:\n",
+                "                    if False:\n",
+            ),
+        ),
+        "tests/flows/test_bounds.py::test_what_is_known_of_an_event_holds_for_a_destination_that_was_away",
+        slow=True,  # it waits for the end of what has none
+    ),
+    "bounds-behind-windows": Mechanism(
+        "bounds",
+        "events that a window lets go are refused for themselves, not those that came meanwhile",
+        (("flows/stateful/pipeline.py", "            if self._bounded is None:\n", "            if True:\n"),),
+        "tests/flows/test_bounds.py::test_what_a_window_lets_go_is_an_event_of_its_own",
+        slow=True,
+    ),
+    "bounds-of-a-file": Mechanism(
+        "bounds",
+        "an expression that takes too much whatever the event is an error of the configuration",
+        (("flows/config/load.py", "        check_costs(grammar, report)\n", "        pass\n"),),
+        "tests/config/test_config_costs.py::test_every_command_that_reads_the_file_ends_with_it",
+    ),
+    "bounds-of-trials": Mechanism(
+        "bounds",
+        "a command that tries a pipeline ends where that takes too much, and says at which step",
+        (
+            (
+                "flows/bounds/__init__.py",
+                "    with _watchdog.over(Bounds.from_environment(), end):\n",
+                "    with _watchdog.over(Bounds(1e9, 1e9), end):\n",
+            ),
+        ),
+        "tests/flows/test_bounds.py::test_a_trial_ends_with_the_reason",
     ),
 }

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from connectors.batch import LogBatch, batch_of
-from connectors.log import Block
+from connectors.log import Block, open_log
 from connectors.record import Record, Replay, new_request_id
 from connectors.sinks.base import Outcome, Rows
-from flows.config import config_version, load
-from flows.graph import _Processing
+from connectors.source import Stop
+from flows.config import load
+from flows.graph import wire
 from flows.redirected import in_offset_order
 from tests.flows.pipelines import STREAM, write_config
 
 PARSE = {"field": "event.line", "as": "json", "into": "event.it", "on_error": "dead_letter"}
 
 
-def processing(tmp_path: Path, **stream: Any) -> _Processing:
+def processing(tmp_path: Path, **stream: Any) -> Callable[[tuple[str, LogBatch]], tuple[str, Outcome]]:
     text = {
         "streams": {"pay": {"id": STREAM, **stream}},
         "destinations": {name: {"type": "delta", "uri": str(tmp_path / name / "{stream}")} for name in ("lake", "big")},
     }
     config = load(write_config(tmp_path, text))
-    return _Processing(config, lambda number: ("events", number), {STREAM: "pay"}, {}, config_version(config), tmp_path)
+    return wire(config, open_log(config.log), Stop(), {}).processing
 
 
 def batch(events: list[tuple[dict[str, Any], str | None]], only: str | None = None, stream: str = STREAM) -> LogBatch:

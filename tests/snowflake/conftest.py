@@ -11,13 +11,14 @@ from uuid import uuid4
 import pytest
 
 from connectors.sinks.refusals import Refusals
+from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.snowflake.writer import SnowflakeWriter
 from connectors.values import Secret
 from tests.services.fakesnow import FakeSnow
 from tests.services.front import Front
-from tests.sinks.tables import Dataflow, read_table
+from tests.sinks.tables import STREAM, Dataflow, read_table
 
 
 @pytest.fixture(scope="session")
@@ -64,11 +65,11 @@ class Account:
         }
         return SnowflakeDestination(**(given | more))
 
-    def writer(self, *, log: str = "log-1", **more: Any) -> SnowflakeWriter:
-        letters = DeltaDestination(uri=str(self.letters), partition_by=())
-        return SnowflakeWriter(
-            self.settings(**more), log, Refusals(letters, log, lambda partition: ("events", partition), "v1", "dw")
-        )
+    def writer(self, *, log: str = "log-1", schema: str = "evolve", **more: Any) -> SnowflakeWriter:
+        """`schema` is that of the stream."""
+        about = (DeltaDestination(uri=str(self.letters), partition_by=()), log, lambda p: ("events", p), "v1")
+        refusals, rejects = Refusals(*about, "dw"), DeadLetters(*about)
+        return SnowflakeWriter(self.settings(**more), log, refusals, schemas={STREAM: schema}, rejects=rejects)
 
     def dataflow(self, **more: Any) -> Dataflow:
         """A process that writes here, knowing nothing yet."""

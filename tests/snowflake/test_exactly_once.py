@@ -182,6 +182,52 @@ def test_a_refused_row_is_a_dead_letter_once_and_the_others_land(account: Accoun
     assert restarted.writer.floor(0) == 4
 
 
+def test_what_a_strict_schema_has_no_column_for_is_a_dead_letter_once_beside_what_snowflake_refuses(
+    account: Account,
+) -> None:
+    """Any `event` fits into its VARIANT; a field beside it has no column."""
+    account.query("CREATE TABLE payments (event_id varchar, timestamp timestamp_tz, received_at timestamp_tz,"
+                  " source number(10,0), event variant, metadata variant, _sample_rate float, _late boolean,"
+                  " _rescued varchar, date date)")  # fmt: skip
+    batch = [{"source": str(n), "event": {f"n{n}": {"deep": n}}} for n in range(7)]
+    batch[1]["other"], batch[4]["other"] = {"x": "y"}, 4
+    batch[2]["source"], batch[6]["source"] = "two", "six"
+    crashing = account.dataflow(schema="reject")
+    crashing.stage(batch, offset=3)
+    after_lost_answer("UPDATE", account)
+    with pytest.raises(Transient):
+        crashing.commit()
+    account.front.fault = passing
+    crashing.writer.reset()
+    restarted = account.dataflow(schema="reject")
+    sent = restarted.take(batch, offset=3)
+    account.dataflow(schema="reject").take(batch, offset=3)
+    assert account.ids() == [sent[n] for n in (0, 3, 5)]
+    assert account.query("SELECT count(*) FROM payments WHERE _rescued IS NOT NULL") == [(0,)]
+    letters = {one["event_id"]: one for one in account.dead()}
+    assert len(account.dead()) == 4
+    assert {sent.index(one): letter["stage"] for one, letter in letters.items()} == {
+        1: "schema",
+        2: "destination",
+        4: "schema",
+        6: "destination",
+    }
+    assert {letter["destination"] for letter in letters.values()} == {"dw"}
+    payload = json.loads(letters[sent[1]]["payload"])
+    assert payload["event"] == {"n1": {"deep": 1}}
+    assert payload["_rescued"] == {"other": {"x": "y"}}
+    assert json.loads(letters[sent[6]]["payload"])["source"] == "six"
+
+
+@pytest.mark.parametrize("schema", ["evolve", "rescue"])
+def test_what_has_no_column_is_rescued_unless_the_schema_is_strict(account: Account, schema: str) -> None:
+    sent = account.dataflow(schema=schema).take([event(a=1), {**event(b=[1]), "other": {"x": "y"}}])
+    assert account.ids() == sent
+    [[row]] = account.query("SELECT _rescued FROM payments WHERE _rescued IS NOT NULL")
+    assert json.loads(row) == {"other": {"x": "y"}}
+    assert account.dead() == []
+
+
 def test_the_floor_is_the_lowest_offset_that_is_held(account: Account) -> None:
     dataflow = account.dataflow()
     assert dataflow.writer.floor(0) is None

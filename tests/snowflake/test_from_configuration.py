@@ -18,6 +18,7 @@ from flows.config import check
 from flows.destinations import open_writers
 from flows.replay.plan import Asked as Replayed
 from flows.replay.run import Replay
+from tests.dlq.letters import letters, replayed
 from tests.flows.pipelines import (
     STREAM,
     Feeder,
@@ -85,6 +86,23 @@ def test_events_and_rollups_land_under_the_names_of_their_streams(account: Accou
         lost = json.loads(rescued or "{}")
         assert (kind, lost.get("kind")) in ((None, 7), ("7", None)), "a number in a column of texts"
         assert total is not None or "total" in lost, "a fraction in a column of whole numbers"
+
+
+def test_a_strict_schema_sets_aside_what_has_no_column_until_it_may_be_rescued(
+    account: Account, tmp_path: Path
+) -> None:
+    path = configured(account, tmp_path, schema="reject")
+    _, log = opened(path)
+    ids = append(log, [{"source": "a", "event": {"n": [1]}}, {"source": "a", "event": {}, "other": 5}])
+    drain(path)
+    assert account.ids("pay") == ids[:1]
+    [letter] = letters(tmp_path / "data")
+    assert (letter["event_id"], letter["stage"], letter["destination"]) == (ids[1], "schema", "dw")
+    configured(account, tmp_path, schema="rescue")
+    assert replayed(path)["replayed"] == 1
+    drain(path)
+    assert account.query("SELECT event_id, _rescued FROM pay ORDER BY 1") == [(ids[0], None), (ids[1], '{"other":5}')]
+    log.close()
 
 
 @pytest.mark.timeout(600)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.errors import Fenced, Transient
+from connectors.sinks.base import Rejects
 from connectors.sinks.fitted import PARTITION, Fitting, by_schema
 from connectors.sinks.lane import Refused
 from connectors.sinks.push import Undeliverable
@@ -32,11 +33,15 @@ from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.staged import StagedRows
 from connectors.telemetry import ROWS_REFUSED
 
+_REJECTED = "schema"
+"""Tells the letters of what the schema rejects from those of what Snowflake refuses of the same table and offsets."""
+
 
 class SnowflakeTable(StagedRows):
     """The table of one stream.
 
-    `grows`: new columns are added, as a rollup's are not known before its rows. `session` gives the session to use.
+    `grows`: new columns are added, as a rollup's are not known before its rows. What has no column is in `_RESCUED`; with
+    `rejects` it goes there, the whole row. `session` gives the session to use.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class SnowflakeTable(StagedRows):
         undeliverable: Undeliverable,
         *,
         grows: bool = False,
+        rejects: Rejects | None = None,
         destination: str = "dw",
     ) -> None:
         super().__init__()
@@ -62,7 +68,8 @@ class SnowflakeTable(StagedRows):
         self._grows = grows
         self._session = session
         self._undeliverable = undeliverable
-        self._fitting = Fitting(stream, destination, "evolve" if grows else "rescue", None)
+        mode = "evolve" if grows else "rescue" if rejects is None else "reject"
+        self._fitting = Fitting(stream, destination, mode, rejects)
         self._there = False
         self._noted: frozenset[int] = frozenset()  # partitions that have a row in the table of offsets
 
@@ -83,8 +90,7 @@ class SnowflakeTable(StagedRows):
 
     def commit(self, engine: duckdb.DuckDBPyConnection) -> None:
         """Loads what is staged, all partitions together. Raises Fenced, Transient, ConfigError."""
-        batches = by_schema(self._staged)
-        rows = self._fitted(batches, engine)
+        batches, rows = self._fitted(by_schema(self._staged), engine)
         try:
             self._load(encoded(rows, engine), rows.num_rows)
         except RowsRefused:
@@ -99,8 +105,10 @@ class SnowflakeTable(StagedRows):
         self._fitting.count(rows)
         self._took()
 
-    def _fitted(self, batches: Sequence[pa.Table], engine: duckdb.DuckDBPyConnection) -> pa.Table:
-        """The rows in the table's columns; columns that a rollup has anew are added."""
+    def _fitted(
+        self, batches: Sequence[pa.Table], engine: duckdb.DuckDBPyConnection
+    ) -> tuple[Sequence[pa.Table], pa.Table]:
+        """(the batches without what is rejected, their rows in the table's columns). A rollup's new columns are added."""
         flat = [flattened(batch, self._schema, engine) for batch in batches]
         if self._grows:
             grown = self._fitting.grown(self._schema, flat, engine, new=False)
@@ -113,7 +121,11 @@ class SnowflakeTable(StagedRows):
             if added:
                 self._schema = self._described()
                 flat = [flattened(batch, self._schema, engine) for batch in batches]
-        return self._fitting.rows(flat, self._schema, self._next, engine)
+        rows, fits = self._fitting.judged(flat, self._schema, self._next, engine, part=_REJECTED)
+        if fits is None:
+            return batches, pa.concat_tables(rows)
+        fitting = [batch.filter(which) for batch, which in zip(batches, fits, strict=True)]
+        return fitting, pa.concat_tables([part.filter(which) for part, which in zip(rows, fits, strict=True)])
 
     def _load(self, file: memoryview, count: int) -> None:
         """Loads a file and moves the offsets on, both or neither. Raises RowsRefused where a row of it is refused."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from connectors.errors import ConfigError
-from connectors.sinks.base import Rows
+from connectors.sinks.base import Rejects, Rows
 from connectors.sinks.delta import ROLLUP
 from connectors.sinks.push import Undeliverable
 from connectors.sinks.snowflake.columns import EVENT_COLUMNS
@@ -17,7 +17,11 @@ from connectors.sinks.tables import TablesWriter
 
 
 class SnowflakeWriter(TablesWriter[SnowflakeTable]):
-    """Snowflake within one process (implements `Writer`). `rollups` are the tables whose rows are a rollup's."""
+    """Snowflake within one process (implements `Writer`).
+
+    `rollups` are the tables whose rows are a rollup's. `schemas` says by stream what becomes of a field that has no column:
+    with `reject` the event goes to `rejects`, else the field is in `_RESCUED`.
+    """
 
     def __init__(
         self,
@@ -26,6 +30,8 @@ class SnowflakeWriter(TablesWriter[SnowflakeTable]):
         undeliverable: Undeliverable,
         *,
         rollups: Collection[str] = (),
+        schemas: Mapping[str, str] | None = None,
+        rejects: Rejects | None = None,
         name: str = "dw",
         sign_in: Callable[[SnowflakeDestination], Session] = Session,
     ) -> None:
@@ -36,6 +42,8 @@ class SnowflakeWriter(TablesWriter[SnowflakeTable]):
         self._identity = log_identity
         self._undeliverable = undeliverable
         self._rollups = frozenset(rollups)
+        self._schemas = schemas or {}
+        self._rejects = rejects
         self._name = name
         self._sign_in = sign_in
         self._session: Session | None = None
@@ -56,6 +64,8 @@ class SnowflakeWriter(TablesWriter[SnowflakeTable]):
         if session is not None:
             session.close()
         super().reset()
+        if self._rejects is not None:
+            self._rejects.reset(self._name)
 
     def _table(self, stream: str) -> SnowflakeTable:
         if stream not in self._tables:
@@ -68,6 +78,7 @@ class SnowflakeWriter(TablesWriter[SnowflakeTable]):
                 self._signed_in,
                 self._undeliverable,
                 grows=of_rollup,
+                rejects=self._rejects if self._schemas.get(stream) == "reject" else None,
                 destination=self._name,
             )
         return self._tables[stream]

@@ -15,13 +15,21 @@ import pyarrow.compute as pc
 from flows.expression.aggregate import result
 
 _OFTEN = 8  # events of a key, from which on the window function is cheaper
+_FEW = 100_000  # rows: joining so many costs less than a second query over all that is remembered
 
 
-def often(keys: Any) -> Any:
-    """Which of these keys (an Arrow array of texts) come often among them: an array of booleans."""
+def often(keys: Any, remembered: int) -> Any:
+    """Which of these keys (an Arrow array of texts) come often among them: an array of booleans.
+
+    None do where what they would be joined with, by the `remembered` rows of all keys, is not worth a query of its own.
+    """
     counts = pc.value_counts(keys)
-    frequent = counts.field("values").filter(pc.greater_equal(counts.field("counts"), _OFTEN))
-    return pc.is_in(keys, value_set=frequent) if len(frequent) else pa.nulls(len(keys), pa.bool_()).fill_null(False)
+    times = counts.field("counts").to_numpy()
+    frequent = times >= _OFTEN
+    joined = float((times[frequent].astype(float) ** 2).sum()) * remembered / max(len(keys), 1)
+    if joined < _FEW:
+        return pa.nulls(len(keys), pa.bool_()).fill_null(False)
+    return pc.is_in(keys, value_set=counts.field("values").filter(pa.array(frequent)))
 
 
 def rare_query(history: str, calls: Sequence[str], length: int) -> str:

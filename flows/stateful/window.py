@@ -192,7 +192,7 @@ class _Window:
                 fields.append(((*self._path(one.name), *below), f"_window{len(items)}", kind))
                 items.append(f"{sql} AS _window{len(items)}")
         texts = [sql for sql, _ in calls]
-        frequent = often(released.column("k"))
+        frequent = often(released.column("k"), self._history.size)
         relations = {"window_rare": released.filter(pc.invert(frequent)), "window_often": released.filter(frequent)}
         with registered(self._engine, relations):
             halves = [

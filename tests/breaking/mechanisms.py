@@ -441,13 +441,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/delta_table.py",
-                "        if self._commits % _CHECKPOINT_INTERVAL == 0:\n            self._handle = None\n",
+                "        if self._commits % _CHECKPOINT_INTERVAL == 0:\n            self._checkpoint()\n",
                 "",
-            ),
-            (
-                "connectors/sinks/delta_table.py",
-                '"delta.checkpointInterval": str(_CHECKPOINT_INTERVAL)',
-                '"delta.checkpointInterval": "100000"',
             ),
         ),
         "tests/sinks/test_delta.py::test_old_log_entries_do_not_slow_a_commit_down",

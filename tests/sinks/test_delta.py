@@ -16,6 +16,7 @@ from connectors.sinks.delta_files import append_rows
 from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
+from tests.logged import logged
 from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
 
 
@@ -129,6 +130,18 @@ def test_old_log_entries_do_not_slow_a_commit_down(tmp_path: Path) -> None:
     assert len(checkpoints) >= 2
     assert all(later - earlier <= 20 for earlier, later in zip([0, *checkpoints], checkpoints, strict=False))
     assert len(ids(tmp_path)) == 45
+
+
+def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: DeltaTable) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(DeltaTable, "create_checkpoint", fails)
+    dataflow = Dataflow(tmp_path)
+    with logged() as lines:
+        sent = [identity for number in range(25) for identity in dataflow.take([event(a=number)])]
+    assert ids(tmp_path) == sorted(sent)
+    assert [line["event"] for line in lines] == ["no checkpoint was written"]
 
 
 @pytest.mark.parametrize("source", ["a/b", "../up", "é ü", " ", "a=b", "%2F", ".", "x" * 200, "🙂", "a\nb", "'"])

@@ -100,9 +100,9 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/fitted.py",
-                "            self._rejects.reject(rejected, origin, self",
-                "            for at in range(len(rejected)):\n"
-                "                self._rejects.reject(rejected.slice(at, 1), origin.slice(at, 1), self",
+                "        self._rejects.reject(rejected, origin, self",
+                "        for at in range(len(rejected)):\n"
+                "            self._rejects.reject(rejected.slice(at, 1), origin.slice(at, 1), self",
             ),
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_of_several_batches_is_all_there",

@@ -5,6 +5,7 @@ What it publishes goes nowhere: retention and lag tools hear nothing of who read
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -108,14 +109,20 @@ class SpanReader:
         self._span = span
         self._stream = stream
         self._next = dict(begin)
+        self._ahead: dict[int, Block] = {}  # what was read past the end: the span may be extended
 
     def read(self, partition: int, *, max_bytes: int) -> Block | None:
         end = self._span.end[partition]
         if self._next[partition] >= end:
             return None
-        block = self._reader.read(partition, max_bytes=max_bytes)
+        block = self._ahead.pop(partition, None) or self._reader.read(partition, max_bytes=max_bytes)
         if block is None:
             return None
+        if block.next_offset > end:
+            inside = bisect_left(block.offsets, end)
+            self._ahead[partition] = msgspec.structs.replace(
+                block, offsets=block.offsets[inside:], records=block.records[inside:]
+            )
         self._next[partition] = next_offset = min(block.next_offset, end)
         kept = [
             (offset, self._for_all(record))

@@ -100,9 +100,9 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/fitted.py",
-                "            self._rejects.reject(rejected, origin, self",
-                "            for at in range(len(rejected)):\n"
-                "                self._rejects.reject(rejected.slice(at, 1), origin.slice(at, 1), self",
+                "        self._rejects.reject(rejected, origin, self",
+                "        for at in range(len(rejected)):\n"
+                "            self._rejects.reject(rejected.slice(at, 1), origin.slice(at, 1), self",
             ),
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_of_several_batches_is_all_there",
@@ -293,6 +293,12 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/replay/test_kills.py::test_beside_a_dataflow_that_brings_events_to_the_same_table_each_is_there_once",
         slow=True,
+    ),
+    "span-goes-on": Mechanism(
+        "2",
+        "a rebuild reads on where its part of the log ended, however much more was read at once",
+        (("connectors/log/span.py", "        if block.next_offset > end:\n", "        if False:\n"),),
+        "tests/log/test_span.py::test_a_part_that_is_extended_goes_on_where_it_ended_although_the_log_had_more",
     ),
     "replay-is-noted": Mechanism(
         "2",

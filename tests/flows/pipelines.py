@@ -59,7 +59,7 @@ class Worker:
         self, config: Path, number: int, processes: int, *more: str, environment: Mapping[str, str] | None = None
     ) -> None:
         command = [sys.executable, "-m", "flows.worker", "--config", str(config)]
-        command += ["--process", str(number), "--processes", str(processes), *more]
+        command += ["--process", str(number), "--processes", str(processes), "--parent", str(os.getpid()), *more]
         self._errors = (config.parent / f"worker-{number}.log").open("ab")
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=os.environ | dict(environment or {})

@@ -165,8 +165,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/delta_table.py",
-                "commit_properties=CommitProperties(app_transactions=transactions),",
-                "commit_properties=CommitProperties(app_transactions=[]),",
+                "append_rows(handle, rows, transactions, ",
+                "append_rows(handle, rows, [], ",
             ),
         ),
         "tests/sinks/test_delta.py::test_partitions_go_into_one_commit_each_with_its_offset",

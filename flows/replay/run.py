@@ -21,9 +21,7 @@ from connectors.log.span import Span, SpanLog
 from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
 from connectors.sinks.base import Outcome, Rows
-from connectors.sinks.settings import DeltaDestination, ParquetDestination
-from connectors.sinks.snowflake.settings import SnowflakeDestination
-from connectors.sinks.upkeep import open_table
+from connectors.sinks.settings import DeltaDestination
 from connectors.source import Stop
 from connectors.telemetry import EVENTS_DROPPED, EVENTS_READ, EVENTS_REPEATED, ROWS_COMMITTED, ROWS_REFUSED
 from flows.config import Config, Stream, config_version
@@ -34,7 +32,8 @@ from flows.replay.live import Live, gives_events, gives_rollups, look
 from flows.replay.missing import Missing, Sifted
 from flows.replay.plan import Asked, Kept, only_one
 from flows.replay.rebuild import Rebuild
-from flows.replay.there import There, delta_scan, letters_of, parquet_scan
+from flows.replay.tables import Tables
+from flows.replay.there import letters_of
 from flows.routes import Route
 
 
@@ -85,18 +84,11 @@ class Replay:
             raise HeadraceError(
                 f"--into: there is no destination '{asked.into}' in {config.file}", remedy=f"its destinations: {known}"
             )
-        if isinstance(config.destinations[asked.into], SnowflakeDestination):
-            raise HeadraceError(
-                f"--into: '{asked.into}' is a table in Snowflake, where a replay would double what is there",
-                remedy="replay into a Delta table, and load that",
-            )
         self._config = config
         self._asked = asked
         self._tell = tell
         self._stop: Stop | None = None
         self.stopped = False
-        self._tables: dict[str, There | None] = {}
-        self._repeats_until: datetime | None = None
         self.account = Account(asked.stream, asked.into, "")
 
     def stop(self) -> None:
@@ -120,12 +112,12 @@ class Replay:
 
     def _run(self, log: Log, kept: Kept) -> None:
         self.account.id = kept.id
-        self._repeats_until = _repeats_until(log, self._stream)
+        tables = Tables(self._config, self._asked.stream, self._asked.into, _repeats_until(log, self._stream))
         if self._asked.rebuild:
             Rebuild(self, self._config, self._asked.stream, self._asked.into, self._asked.older).run(log, kept)
             return
         plan = kept.plan(log, now_microseconds())
-        if plan.finished and self._is_gone():
+        if plan.finished and tables.is_gone:
             plan = kept.anew(log, now_microseconds(), plan)
         kept.save(plan)
         kept.clear(plan)
@@ -140,7 +132,7 @@ class Replay:
             return
         only = self._asked.into if self._is_brought_to else None
         part = SpanLog(log, span, self._stream.id, kept.identity(log, plan), only)
-        missing = Missing(self._asked.stream, self._there, live)
+        missing = Missing(self._asked.stream, tables.there, live)
         with self.working(self._config, part, span, kept.state(plan), state.published, missing) as (drain, _):
             drain.run()
         account.finished = not self.stopped
@@ -191,31 +183,9 @@ class Replay:
             count.settle(self.account)
             drain.close()
 
-    def _is_gone(self) -> bool:
-        """Whether the table that was written to is not there any more."""
-        settings = self._config.destinations[self._asked.into]
-        return isinstance(settings, DeltaDestination) and open_table(settings, self._asked.stream) is None
-
     def _told(self, parts: Parts, span: Span) -> None:
         at = {p: parts.progress.floor(p, span.start[p]) for p in parts.partitions}
         self._tell(Progress(span.done(at), span.size))
-
-    def _there(self, table: str) -> There | None:
-        """What the destination has under this name now."""
-        if table not in self._tables:
-            self._tables[table] = self._look(table)
-        return self._tables[table]
-
-    def _look(self, table: str) -> There | None:
-        settings = self._config.destinations[self._asked.into]
-        time_column = "received_at" if table == self._asked.stream else "window_start"
-        if isinstance(settings, DeltaDestination):
-            opened = open_table(settings, table)
-            return None if opened is None else There(delta_scan(opened), time_column, repeats_until=self._repeats_until)
-        if isinstance(settings, ParquetDestination):
-            scan = parquet_scan(settings, table, time_column)
-            return None if scan is None else There(scan, time_column, repeats_until=self._repeats_until)
-        return None
 
 
 def derived(config: Config, name: str, into: str, state: Path) -> Config:

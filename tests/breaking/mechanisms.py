@@ -94,19 +94,6 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",
     ),
-    "rejected-together": Mechanism(
-        "1",
-        "what a strict schema refuses of all the batches of a commit is handed over together",
-        (
-            (
-                "connectors/sinks/fitted.py",
-                "            self._rejects.reject(rejected, origin, self",
-                "            for at in range(len(rejected)):\n"
-                "                self._rejects.reject(rejected.slice(at, 1), origin.slice(at, 1), self",
-            ),
-        ),
-        "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_of_several_batches_is_all_there",
-    ),
     "letters-of-each-configuration": Mechanism(
         "1",
         "the dead letters of a changed configuration begin with the destination that is furthest behind",
@@ -293,6 +280,18 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/replay/test_kills.py::test_beside_a_dataflow_that_brings_events_to_the_same_table_each_is_there_once",
         slow=True,
+    ),
+    "replay-looks-into-snowflake": Mechanism(
+        "2",
+        "a replay leaves out the events that the table in Snowflake has",
+        (
+            (
+                "flows/replay/tables.py",
+                "            if not self._snowflake.has_table(table):\n",
+                "            if True:\n",
+            ),
+        ),
+        "tests/snowflake/test_replay.py::test_the_table_gets_what_it_lacks_and_nothing_twice",
     ),
     "replay-is-noted": Mechanism(
         "2",

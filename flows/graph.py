@@ -184,8 +184,8 @@ class _Processing:
         asides = [aside for _, set_aside in done for aside in set_aside]
         for reason, lines in refused:
             if not again:
-                EVENTS_READ.labels(name).inc(lines.num_rows)
-            asides.append(Aside(STAGE, lines, reason, part.to))
+                EVENTS_READ.labels(name).inc(lines.table.num_rows)
+            asides.append(Aside(STAGE, lines.table, reason, part.to))
         return [taken for taken, _ in done], asides
 
     def _unknown(self, part: StreamLines, batch: LogBatch) -> tuple[list[dict[str, pa.Table]], list[Aside]]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import duckdb
+import msgspec
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from connectors.errors import Fenced, Transient
 from connectors.sinks.base import Rejects
+from connectors.sinks.delta_files import append_rows
 from connectors.sinks.evolve import plain_schema
 from connectors.sinks.fitted import Fitting, by_schema
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.staged import StagedRows
+from connectors.sinks.store import Store, open_store
 
 _CHECKPOINT_INTERVAL = 20
 """Commits between checkpoints; the handle is opened anew after each, which keeps the cost of a commit flat."""
@@ -40,11 +43,13 @@ class TableWriter(StagedRows):
     ) -> None:
         super().__init__()
         self._settings = settings
+        self._stream = stream
         self._uri = settings.table_uri(stream)
         self._options = settings.storage_options()
         self._app = f"headrace/{quote(identity, safe='')}/{stream}{origin}"
         self._schema = base
         self._fitting = Fitting(stream, destination, schema_mode, rejects)
+        self._store: Store | None = None
         self._handle: DeltaTable | None = None
         self._commits = 0
 
@@ -79,19 +84,19 @@ class TableWriter(StagedRows):
         if handle is None:
             handle = self._create(schema)
         transactions = [Transaction(app, version) for app, version in self._marks().items()]
-        write_deltalake(
-            handle,
-            rows,
-            mode="append",
-            schema_mode="merge" if schema != self._schema else None,
-            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
-            commit_properties=CommitProperties(app_transactions=transactions),
-        )
+        append_rows(handle, rows, transactions, lambda: self._files(handle), grows=schema != self._schema)
         self._schema = schema
         self._fitting.count(rows)
         self._commits += 1
         if self._commits % _CHECKPOINT_INTERVAL == 0:
             self._handle = None
+
+    def _files(self, handle: DeltaTable) -> Store:
+        """The table's files, where its log says that the table is: it reads an address in its own way."""
+        if self._store is None:
+            place = msgspec.structs.replace(self._settings, uri=handle.table_uri)
+            self._store = open_store(place, self._stream)
+        return self._store
 
     def _app_id(self, partition: int) -> str:
         return f"{self._app}/{partition}"

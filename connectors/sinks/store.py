@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import pyarrow as pa
@@ -25,6 +25,9 @@ class Store(Protocol):
 
     def create(self, name: str, content: pa.Buffer | bytes) -> bool:
         """Whether the file is now there with this content; False where there was one of that name."""
+
+    def add(self, name: str, content: pa.Buffer) -> None:
+        """Writes a file of a name that nobody else has, and nobody looks for yet: a crash may leave a part of it."""
 
     def read(self, name: str) -> bytes:
         """A file's content."""
@@ -63,10 +66,7 @@ class LocalStore:
         try:
             _make(path.parent)
             try:
-                with hidden.open("xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _write(hidden, content)
                 os.link(hidden, path)
             finally:
                 hidden.unlink(missing_ok=True)
@@ -74,10 +74,18 @@ class LocalStore:
         except FileExistsError:
             return False
         except OSError as exc:
-            raise Transient(
-                f"writing {path}: {exc.strerror}", remedy="make room, or give the directory to this user"
-            ) from exc
+            raise _unwritten(path, exc) from exc
         return True
+
+    def add(self, name: str, content: pa.Buffer) -> None:
+        """See `Store.add`."""
+        path = self._root / name
+        try:
+            _make(path.parent)
+            _write(path, content)
+            _sync(path.parent)
+        except OSError as exc:
+            raise _unwritten(path, exc) from exc
 
     def read(self, name: str) -> bytes:
         """See `Store.read`."""
@@ -104,7 +112,7 @@ class S3Store:
 
         address = urlsplit(place.table_uri(stream).replace("s3a://", "s3://"))
         self._bucket = address.netloc
-        self._prefix = address.path.strip("/")
+        self._prefix = unquote(address.path).strip("/")
         self._files = filesystem(place)
 
     def names(self, directory: str, prefix: str = "") -> list[str]:
@@ -136,6 +144,11 @@ class S3Store:
                 return False
             raise
         return True
+
+    def add(self, name: str, content: pa.Buffer) -> None:
+        """See `Store.add`. An ordinary PUT, that may be sent again."""
+        key = self._key(name)
+        self._call("put_object", f"writing s3://{self._bucket}/{key}", Key=key, Body=content.to_pybytes())
 
     def read(self, name: str) -> bytes:
         """See `Store.read`."""
@@ -189,6 +202,18 @@ def _reason(exc: BaseException) -> str:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
         return f"{status} {response.get('Error', {}).get('Code', '')}".strip()
     return str(exc) or type(exc).__name__
+
+
+def _unwritten(path: Path, exc: OSError) -> Transient:
+    return Transient(f"writing {path}: {exc.strerror}", remedy="make room, or give the directory to this user")
+
+
+def _write(path: Path, content: pa.Buffer | bytes) -> None:
+    """Makes a file whose content outlives a power cut."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _make(directory: Path) -> None:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pyarrow as pa
@@ -19,6 +20,7 @@ from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from connectors.errors import Transient
+from connectors.sinks.delta_files import LONGEST_VALUE
 from connectors.sinks.settings import DeltaDestination, Maintenance
 
 _TRIES = 3
@@ -127,8 +129,8 @@ def _due(table: DeltaTable, rules: Maintenance, now: datetime, every: bool) -> I
     columns = [name for name in actions.column_names if name.startswith("partition.")]
     partitions: dict[tuple[tuple[str, str], ...], list[tuple[int, int]]] = {}
     for row in actions.select([*columns, "size_bytes", "modification_time"]).to_pylist():
-        if any(row[name] is None for name in columns):
-            continue  # no filter names it
+        if any(row[name] is None or len(quote(str(row[name]), safe="")) > LONGEST_VALUE for name in columns):
+            continue  # no filter names it, or no directory: a compaction calls its own by the whole value
         key = tuple((name.removeprefix("partition."), str(row[name])) for name in columns)
         partitions.setdefault(key, []).append((row["size_bytes"], row["modification_time"]))
     for key, files in sorted(partitions.items()):

@@ -18,22 +18,20 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import duckdb
-import pyarrow as pa
 
 from connectors.batch import StreamLines
 from connectors.logger import get_logger
-from flows.bounds.journal import Journal
-from flows.bounds.watchdog import Bounds, Watchdog
+from flows.bounds.journal import Events, Journal
+from flows.columns import STREAM, dotted
 from flows.exits import EXIT_BOUNDS
 from flows.recovery import state_of_log
+from flows.stateful.operator import Flat
+from flows.watchdog import Bounds, Watchdog
 
-__all__ = ["STAGE", "Bounded", "Bounds", "Journal", "Refused", "bounded_trial", "journals"]
+__all__ = ["STAGE", "Bounded", "Bounds", "Journal", "bounded_trial", "journals"]
 
 STAGE = "bounds"
 """The stage of the dead letters."""
-
-Refused = tuple[str, pa.Table]
-"""Why events are refused, and their lines."""
 
 _PART = 6.0  # a part of what went too far may take so much less time: most of it is innocent
 _FAILURES = (duckdb.DataError, duckdb.OutOfMemoryException, duckdb.InvalidInputException, MemoryError)
@@ -45,21 +43,24 @@ Out = TypeVar("Out")
 
 
 class Bounded:
-    """Runs a stream's work over lines whose places `journal` knows. Belongs to one thread."""
+    """Runs a stream's work over events whose places `journal` knows. Belongs to one thread.
+
+    What a step with a memory lets go is work over those events, whatever was in hand when it did: a `run` within another.
+    """
 
     def __init__(self, journal: Journal, bounds: Bounds | None = None) -> None:
         self._journal = journal
         self._bounds = bounds or Bounds.from_environment()
 
     def run(
-        self, lines: StreamLines, work: Callable[[StreamLines], Out], *, again: bool = False
-    ) -> tuple[list[Out], Sequence[Refused]]:
-        """What `work` makes of the lines, in order and perhaps in parts, and those that it never gets.
+        self, events: Events, work: Callable[[Events], Out], *, again: bool = False
+    ) -> tuple[list[Out], Sequence[tuple[str, Events]]]:
+        """What `work` makes of the events, in order and perhaps in parts; and why it never gets others, and which.
 
-        Lines that are worked on `again`, for a destination that fell behind, have been well once: they are given twice
+        Events that are worked on `again`, for a destination that fell behind, have been well once: they are given twice
         as much, since the dead letters may have gone past them.
         """
-        pieces, refused = self._journal.pieces(lines)
+        pieces, refused = self._journal.pieces(events)
         share = (1.0 if len(pieces) == 1 else 1 / _PART) * (2.0 if again else 1.0)
         done = []
         for piece in pieces:
@@ -72,12 +73,12 @@ class Bounded:
                     self._end(piece, f"failed ({type(exc).__name__})")
         return done, refused
 
-    def _end(self, lines: StreamLines, reason: str) -> NoReturn:
-        alone = self._journal.blame(lines, f"the pipeline {reason} over this event")
+    def _end(self, events: StreamLines | Flat, reason: str) -> NoReturn:
+        alone = self._journal.blame(events, f"the pipeline {reason} over this event")
         _log.error(
             "an event becomes a dead letter" if alone else "a pipeline went too far; starting again to find the event",
-            stream=lines.stream,
-            events=lines.table.num_rows,
+            stream=events.stream if isinstance(events, StreamLines) else events.table.column(dotted(STREAM))[0].as_py(),
+            events=events.table.num_rows,
             reason=reason,
         )
         sys.stderr.flush()
@@ -90,12 +91,12 @@ def journals(data: Path, log_identity: str) -> Path:
 
 
 @contextmanager
-def bounded_trial() -> Iterator[None]:
-    """Ends a command that tries a pipeline, with the reason on stderr, where that goes too far."""
+def bounded_trial(doing: Callable[[], str]) -> Iterator[None]:
+    """Ends a command that tries a pipeline where that goes too far: what it was `doing`, and the reason, on stderr."""
 
     def end(reason: str) -> NoReturn:
         sys.stderr.write(
-            f"headrace: the pipeline {reason} over these events;"
+            f"headrace: {doing()} {reason} over these events;"
             " an expression makes too much of one of them: look at what repeats, replaces or nests\n"
         )
         sys.stderr.flush()

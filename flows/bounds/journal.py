@@ -9,17 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from connectors.batch import StreamLines
 from connectors.errors import HeadraceError
+from flows.columns import EVENT_ID, OFFSET, dotted
+from flows.stateful.operator import Flat
 
 _SPLIT = 64  # what went too far is tried again in so many parts
 _SUSPECTS, _REFUSED = 200_000, 20_000  # what is kept at most: one that is forgotten is found again
 
 Place = tuple[int, int]
+Events = TypeVar("Events", StreamLines, Flat)
+"""As they came, or as a step with a memory has let them go."""
 
 
 class _Known(msgspec.Struct):
@@ -36,13 +41,13 @@ class Journal:
         self._suspects: dict[Place, int] = {(offset, index): step for offset, index, step in known.suspects}
         self._refused: dict[Place, str] = {(offset, index): reason for offset, index, reason in known.refused}
 
-    def pieces(self, lines: StreamLines) -> tuple[Sequence[StreamLines], Sequence[tuple[str, pa.Table]]]:
-        """The lines in the parts that they are to be tried in, in order; and those that are refused, by the reason."""
+    def pieces(self, events: Events) -> tuple[Sequence[Events], Sequence[tuple[str, Events]]]:
+        """The events in the parts that they are to be tried in, in order; and those that are refused, by the reason."""
         if not self._suspects and not self._refused:
-            return [lines], []
-        places = _places(lines)
+            return [events], []
+        places = _places(events)
         if self._suspects.keys().isdisjoint(places) and self._refused.keys().isdisjoint(places):
-            return [lines], []
+            return [events], []
         pieces: list[list[int]] = []
         refused: dict[str, list[int]] = {}
         before: int | None = None
@@ -55,12 +60,12 @@ class Journal:
                 pieces.append([])
             pieces[-1].append(row)
             before = together
-        taken = [(reason, lines.table.take(pa.array(rows, pa.int64()))) for reason, rows in refused.items()]
-        return [_part(lines, rows) for rows in pieces], taken
+        taken = [(reason, _part(events, rows)) for reason, rows in refused.items()]
+        return [_part(events, rows) for rows in pieces], taken
 
-    def blame(self, lines: StreamLines, reason: str) -> bool:
-        """Writes down that the lines were in hand when it was too much; whether that is one, which is now refused."""
-        places = _places(lines)
+    def blame(self, events: StreamLines | Flat, reason: str) -> bool:
+        """Writes down that the events were in hand when it was too much; whether that is one, which is now refused."""
+        places = _places(events)
         alone = len(places) == 1
         if alone:
             self._suspects.pop(places[0], None)
@@ -95,11 +100,16 @@ def _read(file: Path) -> _Known:
         return _Known()
 
 
-def _places(lines: StreamLines) -> list[Place]:
-    columns = (lines.table.column(name).to_pylist() for name in ("_offset", "index"))
+def _places(events: StreamLines | Flat) -> list[Place]:
+    if isinstance(events, Flat):
+        offsets, ids = (events.table.column(dotted(path)).to_pylist() for path in (OFFSET, EVENT_ID))
+        return [(offset, int(event_id.rpartition("-")[2])) for offset, event_id in zip(offsets, ids, strict=True)]
+    columns = (events.table.column(name).to_pylist() for name in ("_offset", "index"))
     return list(zip(*columns, strict=True))
 
 
-def _part(lines: StreamLines, rows: list[int]) -> StreamLines:
-    table = lines.table.take(pa.array(rows, pa.int64()))
-    return msgspec.structs.replace(lines, table=table, ndjson="\n".join(table.column("line").to_pylist()).encode())
+def _part(events: Events, rows: list[int]) -> Events:
+    table = events.table.take(pa.array(rows, pa.int64()))
+    if isinstance(events, Flat):
+        return msgspec.structs.replace(events, table=table)
+    return msgspec.structs.replace(events, table=table, ndjson="\n".join(table.column("line").to_pylist()).encode())

@@ -15,6 +15,7 @@ from connectors.sinks.place import Place
 from connectors.sinks.settings import DeltaDestination, Destination
 from connectors.values import Secret
 from flows.config import document
+from flows.config.costs import check_costs
 from flows.config.decode import Decoder
 from flows.config.foresight import check_foresight
 from flows.config.leaf import Surroundings
@@ -91,6 +92,8 @@ def _read(
         return None, report.problems()
     check_rules(grammar, report)
     check_lookups(grammar, report, files=files)
+    if not errors(report.problems()):
+        check_costs(grammar, report)
     if not errors(report.problems()):
         check_foresight(grammar, report)
         check_samples(grammar, samples or {}, report)

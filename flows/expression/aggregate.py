@@ -13,6 +13,7 @@ import msgspec
 
 from flows.expression import functions
 from flows.expression.check import check_node
+from flows.expression.costs import costly
 from flows.expression.paths import as_path
 from flows.expression.syntax import ExpressionProblem, InvalidExpression, Node, children, offset, parse
 
@@ -66,6 +67,13 @@ def check_aggregate(text: str) -> list[ExpressionProblem]:
     outer = _taken_apart(root, text, calls, problems)
     names = frozenset(result(number) for number in range(len(calls)))
     problems += check_node(outer, text, names)
+    if not problems and (part := costly(outer)) is not None:
+        # A window's or a rollup's results are computed when it is time, and belong to no event that could be set aside.
+        what = (
+            f"{part.get('function_name', 'this').lower()}() of an aggregate cannot be used: what it takes has no bound"
+        )
+        remedy = "use it inside of the aggregate, on one event, or in a `set` after the window"
+        problems.append(ExpressionProblem(what, offset(part, text), remedy))
     for node in [] if problems else _paths(outer, names):
         path = ".".join(node.get("column_names", ["this"]))
         what = f"{path} is a value of one event, and an aggregate is over many"
@@ -73,6 +81,14 @@ def check_aggregate(text: str) -> list[ExpressionProblem]:
     if not calls and not problems:
         problems.append(ExpressionProblem("there is no aggregate in it", 0, f"use one of {_KNOWN}"))
     return sorted(problems, key=lambda problem: problem.offset)
+
+
+def calls_taken_out(root: Node, text: str) -> list[Node]:
+    """The parts of an expression that are computed by themselves: what stands around its aggregates, and in each."""
+    calls: list[Call] = []
+    outer = _taken_apart(root, text, calls, [])
+    inside = [part for call in calls for part in (call.argument, call.condition) if part is not None]
+    return [outer, *inside]
 
 
 def take_apart(text: str) -> Aggregated:

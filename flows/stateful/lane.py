@@ -138,9 +138,9 @@ class Lane:
             done, refused = self._bounded.run(lines, self._pipeline.take)
             for part in done:
                 came = came.joined(part)
-            for reason, table in refused:
-                EVENTS_READ.labels(self._stream).inc(table.num_rows)
-                came.letters.append(Aside(STAGE, table, reason, lines.to))
+            for reason, never in refused:
+                EVENTS_READ.labels(self._stream).inc(never.table.num_rows)
+                came.letters.append(Aside(STAGE, never.table, reason, lines.to))
         return came
 
     def _commit(self, positions: Mapping[int, int], came: Came, gone: Sequence[str] = ()) -> tuple[int, Round]:

@@ -93,9 +93,9 @@ def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> 
     window = round(stream.dedupe_window.total_seconds() * 1e6)
     reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
     default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-    pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine())
-    known = Journal(journals(config.data, log.identity) / f"{stream.id}.json")
-    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), Bounded(known))
+    bounded = Bounded(Journal(journals(config.data, log.identity) / f"{stream.id}.json"))
+    pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine(), bounded)
+    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), bounded)
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

@@ -18,6 +18,7 @@ from connectors.logger import get_logger
 from connectors.sinks.base import Rows
 from connectors.sinks.conform import mark_json
 from connectors.telemetry import EVENTS_READ
+from flows.bounds import STAGE, Bounded
 from flows.columns import EXTRA, EXTRA_TYPE, OFFSET, dotted
 from flows.config import Stream
 from flows.fates import Fates
@@ -30,7 +31,7 @@ from flows.shape import relation
 from flows.stateful.opening import Opened, open_operators, open_rollups, release
 from flows.stateful.operator import Changes, Flat
 from flows.stateful.segments import Routing, Segment, registered
-from flows.steps import Window
+from flows.steps import Mask, Window
 
 _log = get_logger()
 
@@ -59,12 +60,24 @@ class Came(msgspec.Struct):
 class StatefulPipeline:
     """The pipeline of the stream called `name`. Belongs to one thread; deterministic given its calls."""
 
-    def __init__(self, name: str, stream: Stream, default: str | None, engine: duckdb.DuckDBPyConnection) -> None:
-        """`default` is the destination of events that no route takes; None drops them, counted."""
+    def __init__(
+        self,
+        name: str,
+        stream: Stream,
+        default: str | None,
+        engine: duckdb.DuckDBPyConnection,
+        bounded: Bounded | None = None,
+    ) -> None:
+        """`default` is the destination of events that no route takes; None drops them, counted.
+
+        What a step lets go is worked on as `bounded` has it; without that, as far as it takes.
+        """
         self._name = name
         self._stream = stream
         self._default = default
         self._engine = engine
+        self._bounded = bounded
+        self._masked = any(isinstance(step, Mask) for step in stream.steps)
         self._memoryless: StreamProcessor | None = None
         self._fitting = Fitting(stream.types, engine)
         fates = Fates(name, stream, default)
@@ -154,9 +167,25 @@ class StatefulPipeline:
         return [*self._steps, *self._rollups]
 
     def _pass(self, place: int, events: Sequence[Flat], came: Came) -> None:
+        """On with what a step has let go: all that is done with it from here is work over these events."""
+
+        def work(part: Flat) -> None:
+            self._on(place, self._segments[place].take(part), came)
+
         for flat in events:
-            if flat.table.num_rows:
-                self._on(place, self._segments[place].take(flat), came)
+            if not flat.table.num_rows:
+                continue
+            if self._bounded is None:
+                work(flat)
+                continue
+            _, refused = self._bounded.run(flat, work)
+            for reason, never in refused:
+                step = f"after steps[{self._steps[place - 1].index}]" if place else "steps"
+                letters = self._set_aside(never, step, reason)
+                if self._masked:  # of the masks that are still to come, any may be what took too much
+                    at = letters.column_names.index("payload")
+                    letters = letters.set_column(at, "payload", pa.nulls(letters.num_rows, pa.string()))
+                came.letters.append(Aside(STAGE, letters))
 
     def _on(self, place: int, passed: tuple[Flat, pa.Table | None], came: Came) -> None:
         """On from the end of segment `place`."""
@@ -173,9 +202,9 @@ class StatefulPipeline:
         for rollup in self._rollups:
             self._emit(rollup.to, rollup.table, rollup.operator.take(flat), came)
             for late, reason in rollup.operator.letters():
-                came.letters.append(Aside("rollup", self._late(late, f"rollups.{rollup.table}", reason)))
+                came.letters.append(Aside("rollup", self._set_aside(late, f"rollups.{rollup.table}", reason)))
 
-    def _late(self, events: Flat, step: str, reason: str) -> pa.Table:
+    def _set_aside(self, events: Flat, step: str, reason: str) -> pa.Table:
         with registered(self._engine, events) as sql:
             return set_aside(self._engine, sql, events.columns, step, reason)
 

@@ -21,6 +21,7 @@ from flows.stateful.lanes import remembers
 from flows.stateful.pipeline import Came, StatefulPipeline
 from flows.trial.compare import Failure, compare
 from flows.trial.lines import example_lines
+from flows.trial.steps import somewhere_in
 
 __all__ = ["Failure", "Result", "run_test"]
 
@@ -88,7 +89,7 @@ def _at_once(
     config: Config, name: str, default: str | None, lines: StreamLines, engine: duckdb.DuckDBPyConnection
 ) -> dict[str, list[Rows]]:
     """What a pipeline without a memory gives; dead letters as they land."""
-    with bounded_trial():
+    with bounded_trial(lambda: somewhere_in(name)):
         taken = StreamProcessor(name, config.streams[name], default, engine).process(lines)
     asides = asides_of(taken)
     came = Came({destination: [Rows(name, table)] for destination, table in taken.items()}, asides)
@@ -100,7 +101,7 @@ def _remembered(
 ) -> dict[str, list[Rows]]:
     """What a pipeline with a memory has given when all is over: nothing is held back for what could yet come."""
     pipeline = StatefulPipeline(name, config.streams[name], default, engine)
-    with bounded_trial():
+    with bounded_trial(lambda: somewhere_in(name)):
         came = pipeline.take(lines).joined(pipeline.finish())
     return _with_letters(config, name, came)
 

@@ -24,3 +24,8 @@ def rule_of(step: Step) -> str:
     return msgspec.json.encode(
         {name: value for name, value in values.items() if value and value != defaults[name]}
     ).decode()
+
+
+def somewhere_in(stream: str) -> str:
+    """How the pipeline of a stream is named where all of it is one query, and who finds out at which step it is."""
+    return f"streams.{stream}.steps (`headrace preview {stream} --input FILE` says which of them)"

@@ -7,6 +7,7 @@ another name, the line that a field was parsed from).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -33,6 +34,8 @@ from flows.trial.lines import no_event
 from flows.trial.remembering import UNMATCHED as NO_ROUTE
 from flows.trial.remembering import Remembering
 from flows.trial.steps import name_of, rule_of
+
+_SHOWN = 200  # characters of a step
 
 Fields = dict[str, Any]
 
@@ -98,6 +101,7 @@ class Tracer:
         self._memory = any(has_memory(step) for step in stream.steps)
         self._engine = open_pipeline_engine()
         self._shape = Shape()
+        self._doing = ""
 
     def close(self) -> None:
         """Closes the engine."""
@@ -120,7 +124,7 @@ class Tracer:
             table = lines.table.take(pa.array(good, pa.int64()))
             ndjson = "\n".join(texts[place] for place in good).encode()
             events = StreamLines(lines.stream, table, ndjson)
-            with bounded_trial():
+            with bounded_trial(lambda: self._doing):
                 if self._memory:
                     seen = self._remembered(events, [ids[place] for place in good], where, raw)
                 else:
@@ -137,10 +141,10 @@ class Tracer:
         try:
             steps = self._stream.steps
             sql, columns = relation(self._shape, self._name, "batch")
-            own = [self._fields(steps[:k], sql, columns) for k in range(len(steps) + 1)]
+            own = [self._fields(steps[:k], sql, columns) for k in self._beginnings()]
             shown = [
                 self._fields((*steps[:k], *masks), sql, columns) if (masks := _masks(steps[k:])) else own[k]
-                for k in range(len(steps) + 1)
+                for k in self._beginnings()
             ]
             asked = () if raw else steps
             selected = self._selected((*asked, *_masks(steps[len(asked) :])), where, sql, columns)
@@ -152,10 +156,9 @@ class Tracer:
         """The same of a pipeline with a memory: what comes out at all is found by its id."""
         steps = self._stream.steps
         trial = Remembering(self._name, self._stream, events, self._engine)
-        own = [trial.fields(steps[:k]) for k in range(len(steps) + 1)]
+        own = [trial.fields(steps[:k]) for k in self._beginnings()]
         shown = [
-            trial.fields((*steps[:k], *masks)) if (masks := _masks(steps[k:])) else own[k]
-            for k in range(len(steps) + 1)
+            trial.fields((*steps[:k], *masks)) if (masks := _masks(steps[k:])) else own[k] for k in self._beginnings()
         ]
         asked = () if raw else steps
         chosen = trial.kept((*asked, *_masks(steps[len(asked) :])), where)
@@ -174,6 +177,17 @@ class Tracer:
             fates,
             [event in chosen for event in ids],
         )
+
+    def _beginnings(self) -> Iterator[int]:
+        """The number of steps in each beginning of the pipeline, while it is run; at last the routes are at work."""
+        steps = self._stream.steps
+        at = f"streams.{self._name}"
+        self._doing = f"the reading of {at}"
+        yield 0
+        for k, step in enumerate(steps):
+            self._doing = f"{at}.steps[{k}].{name_of(step)} ({rule_of(step)[:_SHOWN]})"
+            yield k + 1
+        self._doing = f"{at}.routes"
 
     def _traced(self, seen: _Seen, where: str | None, raw: bool) -> list[EventTrace]:
         steps = self._stream.steps

@@ -32,6 +32,7 @@ def explain(
     import pyarrow as pa
 
     from connectors.errors import Transient
+    from flows.bounds import bounded_trial
     from flows.config import load
     from flows.processor import open_pipeline_engine
     from flows.shape import Shape, learn, relation
@@ -39,6 +40,7 @@ def explain(
     from flows.steps import has_memory
     from flows.trial import explain as explained_of
     from flows.trial.lines import no_event
+    from flows.trial.steps import somewhere_in
     from headrace.trying import default_destination, lines_to_try, quiet, stream_named
 
     quiet()
@@ -56,7 +58,7 @@ def explain(
         texts = lines.table["line"].filter(pa.array(good)).to_pylist()
         used = len(texts)
         if texts:
-            with open_pipeline_engine() as engine:
+            with bounded_trial(lambda: somewhere_in(stream)), open_pipeline_engine() as engine:
                 column = pa.chunked_array([pa.array(texts, pa.string())])
                 shape = learn(shape, column, "\n".join(texts).encode(), engine, settings.types)
                 engine.register("batch", lines.table.filter(pa.array(good)))
@@ -64,7 +66,8 @@ def explain(
                 stages = Stages(stream, settings, engine, stop=next(remembers, None))
                 stages.run(*relation(shape, stream, "batch"))
                 learned = stages.shapes
-    found = explained_of(stream, settings, shape, default_destination(loaded), learned)
+    with bounded_trial(lambda: somewhere_in(stream)):
+        found = explained_of(stream, settings, shape, default_destination(loaded), learned)
     if as_json:
         print_json({**msgspec.to_builtins(found), "events": used})
         return

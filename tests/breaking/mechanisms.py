@@ -152,8 +152,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/delta_table.py",
-                "commit_properties=CommitProperties(app_transactions=transactions),",
-                "commit_properties=CommitProperties(app_transactions=[]),",
+                "append_rows(handle, rows, transactions, ",
+                "append_rows(handle, rows, [], ",
             ),
         ),
         "tests/sinks/test_delta.py::test_partitions_go_into_one_commit_each_with_its_offset",
@@ -528,5 +528,43 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/stateful/test_window.py::test_both_ends_of_the_window_belong_to_it",
+    ),
+    "bounds": Mechanism(
+        "bounds",
+        "an event over which a pipeline takes too much is found and set aside",
+        (
+            (
+                "flows/watchdog.py",
+                "                    if time.clock_gettime(task.clock) - task.began > bounds.seconds:\n",
+                "                    if False:\n",
+            ),
+        ),
+        "tests/flows/test_bounds.py::test_what_is_known_of_an_event_holds_for_a_destination_that_was_away",
+        slow=True,  # it waits for the end of what has none
+    ),
+    "bounds-behind-windows": Mechanism(
+        "bounds",
+        "events that a window lets go are refused for themselves, not those that came meanwhile",
+        (("flows/stateful/pipeline.py", "            if self._bounded is None:\n", "            if True:\n"),),
+        "tests/flows/test_bounds.py::test_what_a_window_lets_go_is_an_event_of_its_own",
+        slow=True,
+    ),
+    "bounds-of-a-file": Mechanism(
+        "bounds",
+        "an expression that takes too much whatever the event is an error of the configuration",
+        (("flows/config/load.py", "        check_costs(grammar, report)\n", "        pass\n"),),
+        "tests/config/test_config_costs.py::test_every_command_that_reads_the_file_ends_with_it",
+    ),
+    "bounds-of-trials": Mechanism(
+        "bounds",
+        "a command that tries a pipeline ends where that takes too much, and says at which step",
+        (
+            (
+                "flows/bounds/__init__.py",
+                "    with _watchdog.over(Bounds.from_environment(), end):\n",
+                "    with _watchdog.over(Bounds(1e9, 1e9), end):\n",
+            ),
+        ),
+        "tests/flows/test_bounds.py::test_a_trial_ends_with_the_reason",
     ),
 }

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 
+from connectors.errors import HeadraceError
 from flows.config import check, json_schema
 from flows.config.settings import LOGS, STEPS
+from tests.cli.conftest import run
 from tests.config.test_config_load import CONTRACT
+from tests.test_docs import blocks
 
 ID = "a0c3b4de-1923-4ff1-8dba-f92ad912d20f"
 
@@ -72,3 +77,58 @@ def test_every_step_and_every_log_is_in_the_schema() -> None:
     text = json.dumps(json_schema())
     for name in (*STEPS, *LOGS, "delta"):
         assert f'"{name}"' in text
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FILES = [pytest.param(file.read_text(), id=f"{file.parent.name}/{file.name}") for file in EXAMPLES.rglob("*.yaml")]
+
+
+def test_what_the_command_prints_is_a_schema_of_the_draft_that_it_names(tmp_path: Path) -> None:
+    printed = run("schema", cwd=tmp_path)
+    assert printed.returncode == 0
+    schema = json.loads(printed.stdout)
+    validator = jsonschema.validators.validator_for(schema, default=None)
+    assert validator is jsonschema.Draft7Validator
+    validator.check_schema(schema)
+    assert schema == json_schema()
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_the_examples_are_valid(text: str) -> None:
+    jsonschema.Draft7Validator(json_schema()).validate(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(("_", "text"), blocks("yaml"))
+def test_what_the_documentation_shows_is_valid(_: str, text: str) -> None:
+    jsonschema.Draft7Validator(json_schema()).validate(yaml.safe_load(text))
+
+
+def misspelt(value: Any) -> Iterator[tuple[str, Any]]:
+    """(the key, the document) with each key of a mapping misspelt in turn."""
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            for key, wrong in misspelt(item):
+                yield key, [*value[:place], wrong, *value[place + 1 :]]
+    if isinstance(value, dict):
+        for key in value:
+            yield str(key), {f"{name}zz" if name == key else name: item for name, item in value.items()}
+            for below, wrong in misspelt(value[key]):
+                yield below, copy.copy(value) | {key: wrong}
+
+
+@pytest.mark.parametrize("text", [*FILES, pytest.param(CONTRACT, id="contract")])
+def test_a_key_that_the_loader_does_not_know_the_schema_does_not_know(
+    text: str, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each valid file, with each of its keys misspelt: an editor marks what `check` refuses for an unknown key."""
+    validator = jsonschema.Draft7Validator(json_schema())
+    refused = 0
+    for key, wrong in misspelt(yaml.safe_load(text)):
+        try:
+            problems = check(write(json.dumps(wrong)))
+        except HeadraceError as exc:
+            pytest.fail(str(exc))
+        if any(f"unknown key '{key}zz'" in problem.message for problem in problems):
+            refused += 1
+            assert not validator.is_valid(wrong), f"the schema takes {key}zz"
+    assert refused > 3

@@ -15,7 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from flows.exits import EXIT_BOUNDS
 from tests.cli.conftest import HEADRACE, environment, run
-from tests.flows.pipelines import STREAM, append, event_ids, landed_so_far, opened, until, write_config
+from tests.flows.pipelines import STREAM, append, event_ids, landed_so_far, opened, rows, until, write_config
 from tests.services.web import WebServer
 
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -101,13 +101,58 @@ def test_what_is_known_of_an_event_holds_for_a_destination_that_was_away(tmp_pat
     assert "took more than 0.5 s" in letter["error"]
 
 
-def test_a_trial_ends_with_the_reason(tmp_path: Path) -> None:
-    write_config(tmp_path, {"streams": {"pay": {"id": STREAM, "steps": [HUGE]}}})
-    (tmp_path / "events.ndjson").write_text('{"source": "s", "event": {"a": "%s"}}' % ("x" * 60_000))
-    failed = run("preview", "pay", "--input", "events.ndjson", cwd=tmp_path, env=MEMORY)
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("preview pay --input events.ndjson", "streams.pay.steps[1].set"),
+        ("explain pay --input events.ndjson", "streams.pay.steps"),
+        ("test", "streams.pay.steps"),
+    ],
+)
+def test_a_trial_ends_with_the_reason(command: str, named: str, tmp_path: Path) -> None:
+    big = event("x" * 60_000)
+    parse = {"parse": {"field": "event.text", "as": "json", "into": "event.parsed"}}
+    tests = [{"name": "big", "input": [big], "expect": {"lake": [{}]}}]
+    stream = {"id": STREAM, "steps": [{"filter": "event.k = 'k'"}, HUGE, parse], "tests": tests}
+    write_config(tmp_path, {"streams": {"pay": stream}})
+    (tmp_path / "events.ndjson").write_bytes(msgspec.json.encode(big))
+    failed = run(*command.split(), cwd=tmp_path, env=MEMORY)
     assert failed.returncode == 1
+    assert f"headrace: {named}" in failed.stderr
     assert "needed more than 300 MB" in failed.stderr
     assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("when", ["another comes", "silence"])
+def test_what_a_window_lets_go_is_an_event_of_its_own(when: str, tmp_path: Path) -> None:
+    """The one at fault is refused, not those that happen to come when it is let go; nor is it met for ever."""
+    steps = [{"window": {**WINDOW["window"], "lateness": "0s", "idle": "5s"}}, LONG, {"mask": {"event.a": "redact"}}]
+    rollup = {"name": "r", "every": "1m", "aggregate": {"n": "count(*)"}, "to": ["lake"]}
+    stream = {"id": STREAM, "steps": steps, "rollups": [rollup]}
+    config, log = opened(path := write_config(tmp_path, {"streams": {"pay": stream}}))
+    good = [{**event("one", "two"), "timestamp": f"2025-01-01T00:0{minute}:00Z"} for minute in (0, 2, 3)]
+    bad = {**event("a" * 120_000, "b" * 120_000), "timestamp": "2025-01-01T00:01:00Z"}
+    ids = append(log, [good[0], bad])
+    if when == "silence":
+        drain(path, **SECONDS)
+    else:
+        running = subprocess.Popen([*HEADRACE, "run"], cwd=tmp_path, env=environment(**SECONDS))
+        try:
+            until(lambda: sum(log.committed("headrace.pay").values()), what="the first events in the window")
+        finally:
+            running.terminate()
+            running.wait(60)
+    ids += append(log, good[1:])
+    drain(path, **SECONDS)
+    assert sorted(event_ids(config)) == sorted([ids[0], *ids[2:]])
+    [letter] = letters(path)
+    assert (letter["event_id"], letter["stage"], letter["step"]) == (ids[1], "bounds", "after steps[0]")
+    assert letter["payload"] is None
+    assert "took more than" in letter["error"]
+    counted = {row[0]: row[1] for row in rows(config, "event_id, event.w.n")}
+    assert [counted[one] for one in (ids[0], *ids[2:])] == [1, 3, 4], "it was in the windows of those after it"
+    assert sum(n for (n,) in rows(config, "n", "pay_r")) == 3
 
 
 RAISES = """
@@ -128,8 +173,8 @@ value = b"\\n".join(b'{"a": "%s"}' % (b"bad" if n == 7 else b"good") for n in ra
 [lines] = batch_of(Block(0, [5], [Record("s", "r", 1, 20, value)], 6)).streams
 done, refused = Bounded(Journal(Path(sys.argv[1]))).run(lines, work)
 assert [index for part in done for index in part] == [n for n in range(20) if n != 7]
-[(reason, table)] = refused
-assert table["index"].to_pylist() == [7]
+[(reason, never)] = refused
+assert never.table["index"].to_pylist() == [7]
 print(reason)
 """
 

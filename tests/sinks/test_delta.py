@@ -12,6 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from connectors.errors import Fenced, Transient
 from connectors.sinks import delta_table
+from connectors.sinks.delta_files import append_rows
 from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
@@ -69,16 +70,15 @@ def test_files_without_their_commit_are_invisible_and_come_again(
 ) -> None:
     dataflow = Dataflow(tmp_path)
     first = dataflow.take([event(a=0)], offset=0)
-    write = write_deltalake
 
-    def orphans(table: DeltaTable, rows: Any, **options: Any) -> None:
+    def orphans(table: DeltaTable, rows: Any, *given: Any, **options: Any) -> None:
         folder = tmp_path / "elsewhere"
-        write(str(folder), rows, mode="append")  # the files are written, the commit is not
+        write_deltalake(str(folder), rows, mode="append")  # the files are written, the commit is not
         for file in folder.rglob("*.parquet"):
             file.rename(tmp_path / STREAM / file.name)
         raise OSError("killed")
 
-    monkeypatch.setattr(delta_table, "write_deltalake", orphans)
+    monkeypatch.setattr(delta_table, "append_rows", orphans)
     dataflow.stage([event(a=1)], offset=1)
     with pytest.raises(Transient):
         dataflow.commit()
@@ -92,14 +92,14 @@ def test_files_without_their_commit_are_invisible_and_come_again(
 def test_a_commit_that_happened_but_was_not_acknowledged_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = write_deltalake
+    write = append_rows
 
     def unacknowledged(*given: Any, **options: Any) -> None:
         write(*given, **options)
         raise OSError("the connection was reset")
 
     dataflow = Dataflow(tmp_path)
-    monkeypatch.setattr(delta_table, "write_deltalake", unacknowledged)
+    monkeypatch.setattr(delta_table, "append_rows", unacknowledged)
     sent = dataflow.stage([event(a=1)], offset=0)
     with pytest.raises(Transient):
         dataflow.commit()
@@ -169,14 +169,14 @@ def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monk
     dataflow().take([event(a=1)], offset=0)
     crashing = dataflow()
     crashing.stage([event(a=2), event(a="x", b=1)], offset=1)
-    write = write_deltalake
+    write = append_rows
 
-    def killed(table: DeltaTable, rows: Any, **options: Any) -> None:
+    def killed(table: DeltaTable, *given: Any, **options: Any) -> None:
         if "dlq" not in table.table_uri:
             raise OSError("killed")
-        write(table, rows, **options)
+        write(table, *given, **options)
 
-    monkeypatch.setattr(delta_table, "write_deltalake", killed)
+    monkeypatch.setattr(delta_table, "append_rows", killed)
     with pytest.raises(Transient):
         crashing.commit()
     monkeypatch.undo()
@@ -249,15 +249,15 @@ def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_i
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
-    write = write_deltalake
+    write = append_rows
 
-    def away(table: DeltaTable, rows: Any, **options: Any) -> None:
+    def away(table: DeltaTable, *given: Any, **options: Any) -> None:
         if fails in table.table_uri.rstrip("/").split("/"):
             raise OSError("away")
-        write(table, rows, **options)
+        write(table, *given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(delta_table, "write_deltalake", away)
+        patch.setattr(delta_table, "append_rows", away)
         for _ in range(3):
             dataflow.stage([event(a="x")], offset=1)
             with pytest.raises(Transient):

@@ -64,7 +64,10 @@ class Watchdog:
 
     @contextmanager
     def over(self, bounds: Bounds, exceeded: Callable[[str], None]) -> Iterator[None]:
-        """Calls `exceeded`, from another thread, with what was too much in the block; it is to end the process."""
+        """Calls `exceeded`, from another thread, with what was too much in the block; it is to end the process.
+
+        What a block takes that stands within another is not counted for the outer one.
+        """
         thread = threading.get_ident()
         clock = time.pthread_getcpuclockid(thread) if hasattr(time, "pthread_getcpuclockid") else time.CLOCK_MONOTONIC
         task = _Task(bounds, clock, time.clock_gettime(clock), _resident(), exceeded)
@@ -72,12 +75,19 @@ class Watchdog:
             if self._process != os.getpid():  # none yet, or it stayed behind in a parent
                 self._process = os.getpid()
                 threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+            outer = self._tasks.get(thread)
             self._tasks[thread] = task
         try:
             yield
         finally:
             with self._lock:
-                self._tasks.pop(thread, None)
+                if outer is None:
+                    del self._tasks[thread]
+                else:
+                    spent, grown = time.clock_gettime(clock) - task.began, _resident() - task.resident
+                    self._tasks[thread] = msgspec.structs.replace(
+                        outer, began=outer.began + spent, resident=outer.resident + max(0.0, grown)
+                    )
 
     def _watch(self) -> None:
         while True:

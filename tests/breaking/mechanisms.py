@@ -88,8 +88,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/rejects.py",
-                "            if writer.rows:\n                count = writer.rows\n                writer.commit(engine)\n",
-                "            if writer.rows:\n                count = writer.rows\n                writer.reset()\n",
+                "                writer.commit_surely(engine)\n",
+                "                writer.reset()\n",
             ),
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",

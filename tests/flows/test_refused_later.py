@@ -7,7 +7,7 @@ import pickle
 import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +148,10 @@ def kept(config: Config, log: Log) -> dict[str, int]:
     """How far each destination is, as a process that starts now finds it."""
     newest: tuple[int, dict[str, int]] = (0, {})
     for store in state_directory(config.data, log.identity, 0, 1).glob("part-*.sqlite3"):
-        with closing(sqlite3.connect(store)) as db:
+        with closing(sqlite3.connect(store)) as db, suppress(sqlite3.OperationalError):  # it is being made, or written
             snapshots = db.execute("SELECT snap_epoch, ser_change FROM snaps WHERE state_key = '00000'").fetchall()
-        found = [(epoch, pickle.loads(change)) for epoch, change in snapshots if change]
-        newest = max([newest, *(one for one in found if isinstance(one[1], dict))], key=lambda one: one[0])
+            found = [(epoch, pickle.loads(change)) for epoch, change in snapshots if change]
+            newest = max([newest, *(one for one in found if isinstance(one[1], dict))], key=lambda one: one[0])
     return newest[1]
 
 

@@ -78,6 +78,16 @@ class TableWriter(StagedRows):
         if self._commits % _CHECKPOINT_INTERVAL == 0:
             self._checkpoint()
 
+    def commit_surely(self, engine: duckdb.DuckDBPyConnection) -> None:
+        """As `commit`, but where that fails the table is asked at once: it may have happened, and only the answer be lost."""
+        before, after = dict(self._committed), dict(self._next)
+        try:
+            self.commit(engine)
+        except Transient:
+            self.reset()
+            if not all(before[p] < offset <= self._committed_offset(p) for p, offset in after.items()):
+                raise
+
     def _commit(self, engine: duckdb.DuckDBPyConnection) -> None:
         handle = self._open()
         if handle is not None:

@@ -75,7 +75,7 @@ class DeadLetters:
                 writer.stage(partition, placed(of_partition, self._place), offsets[partition])
             if writer.rows:
                 count = writer.rows
-                writer.commit(engine)
+                writer.commit_surely(engine)
                 DEAD_LETTERS.labels(stream, "schema").inc(count)
 
     def reset(self, destination: str) -> None:

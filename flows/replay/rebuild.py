@@ -34,7 +34,7 @@ from flows.replay.live import Live, committed, gives_events, look
 from flows.replay.older import Older, as_staged, older_than, without
 from flows.replay.plan import Kept, Plan
 from flows.replay.swap import NewTable
-from flows.replay.there import There, delta_scan
+from flows.replay.there import Scanned, There, delta_scan
 from flows.stateful.lanes import remembers
 from flows.upkeep import dataflow_stopped, ownership
 
@@ -190,7 +190,11 @@ class Rebuild:
         engine.execute("SET TimeZone = 'UTC'")
         has = open_table(new.settings, self._name)
         there = (
-            None if has is None else There(delta_scan(has), "received_at", repeats_until=older.high.replace(year=9999))
+            None
+            if has is None
+            else There(
+                Scanned(delta_scan(has), "received_at"), "received_at", repeats_until=older.high.replace(year=9999)
+            )
         )
         writer = TableWriter(new.settings, self._name, identity, EVENTS, destination=self._into, origin="/older")
         at = (

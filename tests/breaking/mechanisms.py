@@ -88,24 +88,11 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/rejects.py",
-                "            if writer.rows:\n                count = writer.rows\n                writer.commit(engine)\n",
-                "            if writer.rows:\n                count = writer.rows\n                writer.reset()\n",
+                "                writer.commit_surely(engine)\n",
+                "                writer.reset()\n",
             ),
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",
-    ),
-    "rejected-together": Mechanism(
-        "1",
-        "what a strict schema refuses of all the batches of a commit is handed over together",
-        (
-            (
-                "connectors/sinks/fitted.py",
-                "        self._rejects.reject(rejected, origin, self",
-                "        for at in range(len(rejected)):\n"
-                "            self._rejects.reject(rejected.slice(at, 1), origin.slice(at, 1), self",
-            ),
-        ),
-        "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_of_several_batches_is_all_there",
     ),
     "letters-of-each-configuration": Mechanism(
         "1",
@@ -299,6 +286,18 @@ MECHANISMS: dict[str, Mechanism] = {
         "a rebuild reads on where its part of the log ended, however much more was read at once",
         (("connectors/log/span.py", "        if block.next_offset > end:\n", "        if False:\n"),),
         "tests/log/test_span.py::test_a_part_that_is_extended_goes_on_where_it_ended_although_the_log_had_more",
+    ),
+    "replay-looks-into-snowflake": Mechanism(
+        "2",
+        "a replay leaves out the events that the table in Snowflake has",
+        (
+            (
+                "flows/replay/tables.py",
+                "            if not self._snowflake.has_table(table):\n",
+                "            if True:\n",
+            ),
+        ),
+        "tests/snowflake/test_replay.py::test_the_table_gets_what_it_lacks_and_nothing_twice",
     ),
     "replay-is-noted": Mechanism(
         "2",

@@ -279,3 +279,29 @@ def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_i
     dataflow.take([event(a="x")], offset=1)
     dataflow.take([event(a="y")], offset=2)
     assert DEAD_LETTERS.labels(STREAM, "schema")._value.get() - before == 2
+
+
+def test_dead_letters_whose_commit_is_not_acknowledged_are_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = DeadLetters(
+        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
+    )
+    dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
+    dataflow.take([event(a=1)], offset=0)
+    before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
+    write = append_rows
+    answered: list[str] = []
+
+    def unanswered(table: DeltaTable, *given: Any, **options: Any) -> None:
+        write(table, *given, **options)
+        if "dlq" in table.table_uri:
+            answered.append(table.table_uri)
+            raise OSError("the connection was reset")
+
+    monkeypatch.setattr(delta_table, "append_rows", unanswered)
+    dataflow.take([event(a="x"), event(a="y")], offset=1)
+    dataflow.take([event(a="z")], offset=2)
+    assert len(answered) == 2
+    assert len(read_table(tmp_path / "dlq" / "dead_letters")) == 3
+    assert DEAD_LETTERS.labels(STREAM, "schema")._value.get() - before == 3

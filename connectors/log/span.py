@@ -44,8 +44,14 @@ class SpanLog:
     Repeats are told as in the whole log: what came before the span counts.
     """
 
-    def __init__(self, log: Log, span: Span, stream: str, identity: str, into: str | None = None) -> None:
-        """With `into` an event that was sent again for one destination counts for that one only, otherwise for all."""
+    def __init__(
+        self, log: Log, span: Span, stream: str, identity: str, into: str | None = None, *, group: str
+    ) -> None:
+        """With `into` an event that was sent again for one destination counts for that one only, otherwise for all.
+
+        `group` is that of the pipeline that reads the span: it begins at its start, and no other has read anything.
+        """
+        self._group = group
         self.identity = identity
         self._into = into
         self._log = log
@@ -81,9 +87,8 @@ class SpanLog:
         return SpanReader(reader, self._span, self._stream, begin, self._into)
 
     def committed(self, group: str) -> dict[int, int]:
-        """Where everyone begins who has no place of its own."""
-        del group
-        return dict(self._span.start)
+        """Where everyone of the pipeline begins who has no place of its own."""
+        return dict(self._span.start) if group == self._group else {}
 
     def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
         return self._log.keyed_requests(partition, since=since, before_offset=before_offset)

@@ -30,6 +30,7 @@ from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.upkeep import open_table
 from flows.config import Config, accept, config_version
 from flows.config.watch import ACCEPTED
+from flows.graph import NAME
 from flows.replay.live import Live, committed, gives_events, look
 from flows.replay.older import Older, as_staged, older_than, without
 from flows.replay.plan import Kept, Plan
@@ -143,7 +144,7 @@ class Rebuild:
         state, live = look(self._config, log, name, self._into), self._opened()
         span = Span(plan.span.start, _ends(log, plan.span, state, live, name))
         identity = kept.identity(log, plan)
-        part = SpanLog(log, span, self._config.streams[name].id, identity, self._into)
+        part = SpanLog(log, span, self._config.streams[name].id, identity, self._into, group=NAME)
         on_its_way = self._on_its_way(state, live)
 
         def sift(rows: Rows) -> pa.Table:

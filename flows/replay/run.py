@@ -24,7 +24,7 @@ from connectors.sinks.settings import DeltaDestination
 from connectors.source import Stop
 from flows.config import Config, Stream, config_version
 from flows.destinations import open_writers
-from flows.graph import Parts, wire
+from flows.graph import NAME, Parts, wire
 from flows.replay.account import Account, Count
 from flows.replay.drain import Drain, Floors
 from flows.replay.live import Live, gives_events, gives_rollups, look
@@ -103,7 +103,7 @@ class Replay:
             account.finished = True
             return
         only = self._asked.into if self._is_brought_to else None
-        part = SpanLog(log, span, self._stream.id, kept.identity(log, plan), only)
+        part = SpanLog(log, span, self._stream.id, kept.identity(log, plan), only, group=NAME)
         missing = Missing(self._asked.stream, tables.there, live)
         with self.working(self._config, part, span, kept.state(plan), state.published, missing) as (drain, _):
             drain.run()

@@ -14,7 +14,7 @@ def test_a_part_that_is_extended_goes_on_where_it_ended_although_the_log_had_mor
     stream = record().stream
     for number in range(10):
         log.append(record(b"%d" % number))
-    part = SpanLog(log, Span({0: 1}, {0: 4}), stream, "a part")
+    part = SpanLog(log, Span({0: 1}, {0: 4}), stream, "a part", group="p")
     reader = part.reader([0], {}, group="g")
     values: list[bytes] = []
 

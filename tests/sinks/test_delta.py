@@ -13,11 +13,10 @@ from deltalake import DeltaTable, write_deltalake
 from connectors.errors import Fenced, Transient
 from connectors.sinks import delta_table
 from connectors.sinks.delta_files import append_rows
-from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
 from tests.logged import logged
-from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
+from tests.sinks.tables import STREAM, Dataflow, dead_letters_below, read_table, rescued
 
 
 def event(**fields: Any) -> dict[str, Any]:
@@ -175,8 +174,7 @@ def test_schema_rescue_adds_no_column(tmp_path: Path) -> None:
 
 def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dataflow() -> Dataflow:
-        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
-        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
+        letters = dead_letters_below(tmp_path)
         return Dataflow(tmp_path, schema="reject", rejects=letters)
 
     dataflow().take([event(a=1)], offset=0)
@@ -208,9 +206,7 @@ def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monk
 
 def test_what_a_strict_schema_rejects_of_several_batches_is_all_there(tmp_path: Path) -> None:
     """A table is committed with the rows of many batches, whose columns differ."""
-    letters = DeadLetters(
-        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
-    )
+    letters = dead_letters_below(tmp_path)
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     for offset, odd in enumerate([{"a": "x"}, {"b": 1}, {"a": "y"}, {"c": {"d": 1}}], start=1):
@@ -226,8 +222,7 @@ def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
     """A process ends before a new table's first commit, after its letters; the next one's has fewer rows and columns."""
 
     def dataflow() -> Dataflow:
-        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
-        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
+        letters = dead_letters_below(tmp_path)
         return Dataflow(tmp_path, schema="reject", rejects=letters)
 
     crashing, restarted = dataflow(), dataflow()
@@ -256,9 +251,7 @@ def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
 def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_is_tried(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    letters = DeadLetters(
-        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
-    )
+    letters = dead_letters_below(tmp_path)
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
@@ -284,9 +277,7 @@ def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_i
 def test_dead_letters_whose_commit_is_not_acknowledged_are_counted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    letters = DeadLetters(
-        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
-    )
+    letters = dead_letters_below(tmp_path)
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()

@@ -33,8 +33,10 @@ def hold() -> None:
     read, write = os.pipe()
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "tests.services.leash", mark]
-    # A group of its own: `timeout` ends that of the run. Without the mark: it is the last to go.
-    subprocess.Popen(command, stdin=read, stdout=subprocess.DEVNULL, cwd=root, start_new_session=True)
+    # A group of its own: `timeout` ends that of the run. Without a mark, that of the run which started this one neither: it
+    # is the last to go.
+    unmarked = {name: value for name, value in os.environ.items() if name != _MARK}
+    subprocess.Popen(command, stdin=read, stdout=subprocess.DEVNULL, cwd=root, start_new_session=True, env=unmarked)
     os.close(read)
     os.environ[_MARK] = mark
     _held[os.getpid()] = write

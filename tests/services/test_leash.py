@@ -38,12 +38,14 @@ def test_it(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is kept on Linux alone")
+@pytest.mark.parametrize("workers", ["0", "1"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_a_run_has_started_ends_with_it(number: signal.Signals, tmp_path: Path) -> None:
+def test_what_a_run_has_started_ends_with_it(number: signal.Signals, workers: str, tmp_path: Path) -> None:
+    """Of the run's workers, too, each of which has a leash of its own."""
     (tmp_path / "test_it.py").write_text(RUN.replace("BELOW", "__import__('os').getpid()"))
     (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
     run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_it.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-n", workers, "test_it.py"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, process_group=0, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:

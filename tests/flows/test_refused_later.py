@@ -16,7 +16,7 @@ import pytest
 from connectors.log import Log
 from connectors.source import NEAR
 from flows.config import Config, load
-from flows.recovery import state_directory
+from flows.recovery import resume_epoch, state_directory
 from tests.dlq.letters import letters, replayed
 from tests.flows.pipelines import (
     STREAM,
@@ -147,13 +147,24 @@ def test_events_of_a_stream_that_is_taken_out_while_its_destination_is_away_are_
 
 def kept(config: Config, log: Log) -> dict[str, int]:
     """How far each destination is, as a process that starts now finds it."""
-    newest: tuple[int, dict[str, int]] = (0, {})
-    for store in state_directory(config.data, log.identity, 0, 1).glob("part-*.sqlite3"):
-        with closing(sqlite3.connect(store)) as db, suppress(sqlite3.OperationalError):  # it is being made, or written
-            snapshots = db.execute("SELECT snap_epoch, ser_change FROM snaps WHERE state_key = '00000'").fetchall()
-            found = [(epoch, pickle.loads(change)) for epoch, change in snapshots if change]
-            newest = max([newest, *(one for one in found if isinstance(one[1], dict))], key=lambda one: one[0])
-    return newest[1]
+    stores = list(state_directory(config.data, log.identity, 0, 1).glob("part-*.sqlite3"))
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        found = []
+        for store in stores:
+            with (
+                closing(sqlite3.connect(store)) as db,
+                suppress(sqlite3.OperationalError),
+            ):  # it is being made, or written
+                found += db.execute(query).fetchall()
+        return found
+
+    # The ends of epochs first: of what is snapshot meanwhile the epoch has not ended, and it would not be gone on with.
+    frontiers = rows("SELECT ex_num, worker_index, worker_frontier FROM fronts")
+    resume = resume_epoch(rows("SELECT ex_num, worker_count, resume_epoch FROM exs"), frontiers)
+    snapshots = rows("SELECT snap_epoch, ser_change FROM snaps WHERE state_key = '00000'")
+    found = [(epoch, pickle.loads(change)) for epoch, change in snapshots if change and epoch < resume]
+    return max([(0, {}), *(one for one in found if isinstance(one[1], dict))], key=lambda one: one[0])[1]
 
 
 @pytest.mark.timeout(300)

@@ -38,7 +38,13 @@ class StreamLines(msgspec.Struct, frozen=True, gc=False):
 
     def where(self, chosen: pa.Array | pa.ChunkedArray) -> StreamLines:
         """Those of the lines for which `chosen` is true."""
-        table = self.table.filter(chosen)
+        return self._with(self.table.filter(chosen))
+
+    def at(self, rows: list[int]) -> StreamLines:
+        """The lines in these rows, in this order."""
+        return self._with(self.table.take(pa.array(rows, pa.int64())))
+
+    def _with(self, table: pa.Table) -> StreamLines:
         return msgspec.structs.replace(self, table=table, ndjson="\n".join(table.column("line").to_pylist()).encode())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import duckdb
-import pyarrow as pa
 
 from connectors.batch import StreamLines
 from flows.shape import Shape, Unreadable, first_misfit, learn
@@ -23,7 +22,8 @@ class Fitting:
             self._fit(lines)
         except Unreadable:
             bad = self._unreadable(lines, 0, lines.table.num_rows)
-            good = _part(lines, [place for place in range(lines.table.num_rows) if place not in set(bad)])
+            left_out = set(bad)
+            good = lines.at([place for place in range(lines.table.num_rows) if place not in left_out])
             if good.table.num_rows:
                 self._fit(good)
             return good, bad
@@ -36,15 +36,10 @@ class Fitting:
     def _unreadable(self, lines: StreamLines, start: int, stop: int) -> list[int]:
         """The places between `start` and `stop` of lines that cannot be read, found by halving."""
         try:
-            self._fit(_part(lines, list(range(start, stop))))
+            self._fit(lines.at(list(range(start, stop))))
         except Unreadable:
             if stop - start == 1:
                 return [start]
             middle = (start + stop) // 2
             return self._unreadable(lines, start, middle) + self._unreadable(lines, middle, stop)
         return []
-
-
-def _part(lines: StreamLines, places: list[int]) -> StreamLines:
-    table = lines.table.take(pa.array(places, pa.int64()))
-    return StreamLines(lines.stream, table, "\n".join(table.column("line").to_pylist()).encode())

@@ -7,6 +7,8 @@ letter is replayed. So what the table of letters has is left out.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -16,6 +18,7 @@ from connectors.columns import literal
 from connectors.errors import Transient
 from connectors.log import Log
 from connectors.sinks.dead_letters import EVENT_STAGES
+from connectors.sinks.letter_table import letters_where
 from connectors.sinks.letters_writer import reached
 
 _STAGES = ", ".join(f"'{stage}'" for stage in EVENT_STAGES)
@@ -55,11 +58,10 @@ class SetAside:
 
     def _read(self, where: str) -> pa.Table:
         assert self._table is not None
+        columns = ["offset", "index"]
         try:
-            return pa.table(self._table.scan(columns=["offset", "index"], predicate=where))
-        except (DeltaError, OSError):
-            try:  # a vacuum has taken files away that a process of weeks still knew
+            return letters_where(self._table, columns, where)
+        except Transient:  # a vacuum may have taken files away that a process of weeks still knew
+            with suppress(DeltaError, OSError):
                 self._table = DeltaTable(self._table.table_uri)
-                return pa.table(self._table.scan(columns=["offset", "index"], predicate=where))
-            except (DeltaError, OSError) as exc:
-                raise Transient(f"reading {self._table.table_uri}: {exc}") from exc
+            return letters_where(self._table, columns, where)

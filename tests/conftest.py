@@ -15,11 +15,14 @@ from typing import TypeVar
 import pytest
 
 from tests.services.kafka import KafkaBroker
+from tests.services.leash import hold
 from tests.services.opensearch import OpenSearch
 from tests.services.process import ServiceMissingError
 from tests.services.seaweedfs import SeaweedFS
 
 Server = TypeVar("Server")
+
+hold()
 
 _MISSING = "service missing: "
 

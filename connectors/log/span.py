@@ -5,6 +5,7 @@ What it publishes goes nowhere: retention and lag tools hear nothing of who read
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -43,8 +44,14 @@ class SpanLog:
     Repeats are told as in the whole log: what came before the span counts.
     """
 
-    def __init__(self, log: Log, span: Span, stream: str, identity: str, into: str | None = None) -> None:
-        """With `into` an event that was sent again for one destination counts for that one only, otherwise for all."""
+    def __init__(
+        self, log: Log, span: Span, stream: str, identity: str, into: str | None = None, *, group: str
+    ) -> None:
+        """With `into` an event that was sent again for one destination counts for that one only, otherwise for all.
+
+        `group` is that of the pipeline that reads the span: it begins at its start, and no other has read anything.
+        """
+        self._group = group
         self.identity = identity
         self._into = into
         self._log = log
@@ -80,9 +87,8 @@ class SpanLog:
         return SpanReader(reader, self._span, self._stream, begin, self._into)
 
     def committed(self, group: str) -> dict[int, int]:
-        """Where everyone begins who has no place of its own."""
-        del group
-        return dict(self._span.start)
+        """Where everyone of the pipeline begins who has no place of its own."""
+        return dict(self._span.start) if group == self._group else {}
 
     def keyed_requests(self, partition: int, *, since: int, before_offset: int) -> list[tuple[str, str, int, int, int]]:
         return self._log.keyed_requests(partition, since=since, before_offset=before_offset)
@@ -108,14 +114,20 @@ class SpanReader:
         self._span = span
         self._stream = stream
         self._next = dict(begin)
+        self._ahead: dict[int, Block] = {}  # what was read past the end: the span may be extended
 
     def read(self, partition: int, *, max_bytes: int) -> Block | None:
         end = self._span.end[partition]
         if self._next[partition] >= end:
             return None
-        block = self._reader.read(partition, max_bytes=max_bytes)
+        block = self._ahead.pop(partition, None) or self._reader.read(partition, max_bytes=max_bytes)
         if block is None:
             return None
+        if block.next_offset > end:
+            inside = bisect_left(block.offsets, end)
+            self._ahead[partition] = msgspec.structs.replace(
+                block, offsets=block.offsets[inside:], records=block.records[inside:]
+            )
         self._next[partition] = next_offset = min(block.next_offset, end)
         kept = [
             (offset, self._for_all(record))

@@ -17,7 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.transaction import AddAction
 
 from connectors.sinks.delta_statistics import statistics
@@ -30,6 +37,9 @@ _MANY = 1_000  # rows a file from which on Arrow takes less time: a commit of ac
 _LEVEL = 1  # of zstd: compaction writes the files anew
 _DICTIONARY_BYTES = 262_144  # of a column's values: ids outgrow it soon, and hash no longer
 _FILE_BYTES = 536_870_912  # of rows in memory: such a file has 50 to 100 MB
+_NOTHING_AFTER = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+"""What a commit does once it is there: even to find that nothing is due Delta loads the table anew."""
+
 _PLAIN = 2  # `minWriterVersion` of the tables that `DeltaTable.create` makes
 _HARMLESS = {
     "delta.checkpointInterval",
@@ -58,12 +68,20 @@ def append_rows(
             schema_mode="merge" if grows else None,
             writer_properties=WriterProperties(compression="ZSTD", compression_level=_LEVEL),
             commit_properties=CommitProperties(app_transactions=transactions),
+            post_commithook_properties=_NOTHING_AFTER,
         )
         return
     added = _written(rows, partition_by, store())
     counted = {"num_added_rows": rows.num_rows, "num_added_files": len(added)}
     properties = CommitProperties({"operationMetrics": counted}, app_transactions=transactions)
-    table.create_write_transaction(added, "append", table.schema(), partition_by, commit_properties=properties)
+    table.create_write_transaction(
+        added,
+        "append",
+        table.schema(),
+        partition_by,
+        commit_properties=properties,
+        post_commithook_properties=_NOTHING_AFTER,
+    )
 
 
 def _is_plain(table: DeltaTable) -> bool:

@@ -11,6 +11,7 @@ from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from connectors.errors import Fenced, Transient
+from connectors.logger import get_logger
 from connectors.sinks.base import Rejects
 from connectors.sinks.delta_files import append_rows
 from connectors.sinks.evolve import plain_schema
@@ -18,6 +19,8 @@ from connectors.sinks.fitted import Fitting, by_schema
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.staged import StagedRows
 from connectors.sinks.store import Store, open_store
+
+_log = get_logger()
 
 _CHECKPOINT_INTERVAL = 20
 """Commits between checkpoints; the handle is opened anew after each, which keeps the cost of a commit flat."""
@@ -77,6 +80,19 @@ class TableWriter(StagedRows):
             # Whether the commit happened is not known: after a reset it is read from the table.
             raise Transient(f"committing {self.rows} rows to {self._uri}: {exc}") from exc
         self._took()
+        self._commits += 1
+        if self._commits % _CHECKPOINT_INTERVAL == 0:
+            self._checkpoint()
+
+    def commit_surely(self, engine: duckdb.DuckDBPyConnection) -> None:
+        """As `commit`, but where that fails the table is asked at once: it may have happened, and only the answer be lost."""
+        before, after = dict(self._committed), dict(self._next)
+        try:
+            self.commit(engine)
+        except Transient:
+            self.reset()
+            if not all(before[p] < offset <= self.committed(p) for p, offset in after.items()):
+                raise
 
     def _commit(self, engine: duckdb.DuckDBPyConnection) -> None:
         handle = self._open()
@@ -93,9 +109,15 @@ class TableWriter(StagedRows):
         append_rows(handle, rows, transactions, lambda: self._files(handle), grows=schema != self._schema)
         self._schema = schema
         self._fitting.count(rows)
-        self._commits += 1
-        if self._commits % _CHECKPOINT_INTERVAL == 0:
-            self._handle = None
+
+    def _checkpoint(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            try:
+                handle.update_incremental()
+                handle.create_checkpoint()
+            except (DeltaError, OSError) as exc:  # readers take longer, and nothing else: the next may succeed
+                _log.warning("no checkpoint was written", table=self._uri, reason=str(exc))
 
     def _files(self, handle: DeltaTable) -> Store:
         """The table's files, where its log says that the table is: it reads an address in its own way."""

@@ -73,7 +73,7 @@ class Fitting:
         if self._mode != "reject" or self._rejects is None:
             return conforming, None
         unfit = [pc.is_valid(rows.column(RESCUED)) for rows in conforming]
-        # All of them at once: the dead letters say by one offset a partition how far they are.
+        # All of them at once: each time is a commit to the dead letters.
         pairs = list(zip(batches, conforming, unfit, strict=True))
         rejected = pa.concat_tables([rows.filter(which) for _, rows, which in pairs])
         if not rejected.num_rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,6 +35,14 @@ def letter_table(data: Path) -> DeltaTable | None:
     """The table of a data directory; None where nothing has ever become a dead letter. Raises Transient."""
     settings = DeltaDestination(uri=str(data / dead_letters.NAME), partition_by=())
     return open_table(settings, dead_letters.NAME)
+
+
+def letters_where(table: DeltaTable, columns: Sequence[str], where: str) -> pa.Table:
+    """Some columns of the letters for which an SQL predicate is true. Raises Transient."""
+    try:
+        return pa.table(table.scan(columns=list(columns), predicate=where))
+    except (DeltaError, OSError) as exc:
+        raise Transient(f"reading {table.table_uri}: {exc}") from exc
 
 
 def remove(table: DeltaTable, keys: pa.Table) -> int:

@@ -3,7 +3,7 @@
 How far the letters of a partition are is kept for each configuration apart (`dead_letters.edition`): an event that was on
 its way to a destination under one may be refused under the next, and becomes a letter though those of its neighbours have
 been there for long. One more offset stands for all configurations together. It fences: a process that was left behind by
-a change of the configuration finds it moved. And below it there can be letters of earlier ones (`flows.known`).
+a change of the configuration finds it moved. And below it there can be letters of earlier ones (`flows.set_aside`).
 """
 
 from __future__ import annotations

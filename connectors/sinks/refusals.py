@@ -53,7 +53,7 @@ class Refusals:
         writer.stage(partition, letters, next_offset)
         if writer.rows:
             count = writer.rows
-            writer.commit(self._engine)
+            writer.commit_surely(self._engine)
             DEAD_LETTERS.labels(stream, "destination").inc(count)
         self._writers[stream] = writer
 

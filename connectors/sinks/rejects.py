@@ -20,6 +20,7 @@ from connectors.columns import literal
 from connectors.errors import Transient
 from connectors.sinks.dead_letters import NAME, SCHEMA, Fresh, Place, placed
 from connectors.sinks.delta_table import TableWriter
+from connectors.sinks.letter_table import letters_where
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
 
@@ -75,7 +76,7 @@ class DeadLetters:
                 writer.stage(partition, placed(of_partition, self._place), offsets[partition])
             if writer.rows:
                 count = writer.rows
-                writer.commit(engine)
+                writer.commit_surely(engine)
                 DEAD_LETTERS.labels(stream, "schema").inc(count)
 
     def reset(self, destination: str) -> None:
@@ -127,10 +128,8 @@ class _Rejected(TableWriter):
         where = [f'"{name}" = {value if name == "partition" else literal(value)}' for name, value in same.items()]
         try:
             table = DeltaTable(self._uri, storage_options=self._options)
-            found = table.scan(
-                columns=["event_id"], predicate=" AND ".join([*where, f'"offset" >= {low}', f'"offset" <= {high}'])
-            )
-            there = pa.table(found)["event_id"].cast(pa.string())
         except (DeltaError, OSError) as exc:
             raise Transient(f"reading {self._uri}: {exc}") from exc
+        found = letters_where(table, ["event_id"], " AND ".join([*where, f'"offset" >= {low}', f'"offset" <= {high}']))
+        there = found["event_id"].cast(pa.string())
         return letters.filter(pc.invert(pc.is_in(letters["event_id"], value_set=there)))

@@ -36,35 +36,50 @@ class Scan(Protocol):
         """Those whose `time` lies between `low` and `high`, both included, and perhaps more, as a RecordBatchReader."""
 
 
+class Among(Protocol):
+    """Which events a table has. Threads may share it. Raises HeadraceError."""
+
+    def __call__(self, ids: pa.ChunkedArray, /, low: datetime | None, high: datetime) -> pa.Array:
+        """Those of the `event_id`s that are in a row whose time lies between `low` and `high`, both included."""
+
+
 class There:
     """The `event_id`s of one table. Threads may share it."""
 
-    def __init__(self, scan: Scan, time: str, *, repeats_until: datetime | None = None) -> None:
+    def __init__(self, among: Among, time: str, *, repeats_until: datetime | None = None) -> None:
         """`time` is the column that tells a row's time.
 
         Up to `repeats_until` a request with a key may stand for one that came long before it and that the log does not
         hold any more: the row of its event has the time of that one.
         """
-        self._scan = scan
+        self._among = among
         self._time = time
         self._repeats_until = repeats_until
-        self._engine = duckdb.connect(config={"threads": 1})
-        self._engine.execute("SET TimeZone = 'UTC'")
-        self._lock = threading.Lock()
 
     def has(self, rows: pa.Table) -> pa.ChunkedArray:
         """For each of the rows whether the table has it."""
         low, high = pc.min_max(rows[self._time]).as_py().values()
-        found = self._found(rows, low, high)
+        found = self._among(rows["event_id"], low, high)
         if self._repeats_until is not None and low <= self._repeats_until:
             keyed = pc.equal(pc.utf8_slice_codeunits(rows["event_id"], 14, 15), _KEYED)
             early = pc.and_(keyed, pc.less_equal(rows[self._time], self._repeats_until))
-            found = pa.concat_arrays([found, self._found(rows.filter(early), None, high)])
+            found = pa.concat_arrays([found, self._among(rows.filter(early)["event_id"], None, high)])
         return pc.is_in(rows["event_id"], value_set=found)
 
-    def _found(self, rows: pa.Table, low: datetime | None, high: datetime) -> pa.Array:
+
+class Scanned:
+    """The events of a table that is read (implements `Among`); `time` is the column that tells a row's time."""
+
+    def __init__(self, scan: Scan, time: str) -> None:
+        self._scan = scan
+        self._time = time
+        self._engine = duckdb.connect(config={"threads": 1})
+        self._engine.execute("SET TimeZone = 'UTC'")
+        self._lock = threading.Lock()
+
+    def __call__(self, ids: pa.ChunkedArray, low: datetime | None, high: datetime) -> pa.Array:
         with self._lock:
-            self._engine.register("mine", rows.select(["event_id"]))
+            self._engine.register("mine", pa.table({"event_id": ids}))
             self._engine.register("theirs", self._scan(["event_id"], self._time, low, high))
             try:
                 found = self._engine.sql(

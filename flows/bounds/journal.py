@@ -109,7 +109,6 @@ def _places(events: StreamLines | Flat) -> list[Place]:
 
 
 def _part(events: Events, rows: list[int]) -> Events:
-    table = events.table.take(pa.array(rows, pa.int64()))
     if isinstance(events, Flat):
-        return msgspec.structs.replace(events, table=table)
-    return msgspec.structs.replace(events, table=table, ndjson="\n".join(table.column("line").to_pylist()).encode())
+        return msgspec.structs.replace(events, table=events.table.take(pa.array(rows, pa.int64())))
+    return events.at(rows)

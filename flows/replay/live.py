@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from connectors.log import Log
 from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.upkeep import open_table
 from flows.config import Config, Stream
 from flows.config.rules import routed_to
@@ -66,6 +67,13 @@ def look(config: Config, log: Log, name: str, destination: str) -> Live:
     if isinstance(settings, DeltaDestination):
         table = open_table(settings, name)
         until = {p: max(at, committed(table, log, name, p)) for p, at in until.items()}
+    elif isinstance(settings, SnowflakeDestination):
+        from connectors.sinks.snowflake.looking import Looking  # its client takes a second to import
+
+        looking = Looking(settings)
+        there = looking.offsets(log.identity, name)
+        looking.close()
+        until = {p: max(at, there.get(p, 0)) for p, at in until.items()}
     return Live(until, published)
 
 

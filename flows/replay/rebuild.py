@@ -27,10 +27,11 @@ from connectors.sinks.base import Rows
 from connectors.sinks.delta import EVENTS
 from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
-from connectors.sinks.there import There, delta_scan
+from connectors.sinks.there import Scanned, There, delta_scan
 from connectors.sinks.upkeep import open_table
 from flows.config import Config, accept, config_version
 from flows.config.watch import ACCEPTED
+from flows.graph import NAME
 from flows.replay.live import Live, committed, gives_events, look
 from flows.replay.older import Older, as_staged, older_than, without
 from flows.replay.plan import Kept, Plan
@@ -143,7 +144,7 @@ class Rebuild:
         state, live = look(self._config, log, name, self._into), self._opened()
         span = Span(plan.span.start, _ends(log, plan.span, state, live, name))
         identity = kept.identity(log, plan)
-        part = SpanLog(log, span, self._config.streams[name].id, identity, self._into)
+        part = SpanLog(log, span, self._config.streams[name].id, identity, self._into, group=NAME)
         on_its_way = self._on_its_way(state, live)
 
         def sift(rows: Rows) -> pa.Table:
@@ -190,7 +191,11 @@ class Rebuild:
         engine.execute("SET TimeZone = 'UTC'")
         has = open_table(new.settings, self._name)
         there = (
-            None if has is None else There(delta_scan(has), "received_at", repeats_until=older.high.replace(year=9999))
+            None
+            if has is None
+            else There(
+                Scanned(delta_scan(has), "received_at"), "received_at", repeats_until=older.high.replace(year=9999)
+            )
         )
         writer = TableWriter(new.settings, self._name, identity, EVENTS, destination=self._into, origin="/older")
         at = (

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -20,49 +19,21 @@ from connectors.log.seeking import oldest_received
 from connectors.log.span import Span, SpanLog
 from connectors.record import now_microseconds
 from connectors.sinks import dead_letters
-from connectors.sinks.base import Outcome, Rows
-from connectors.sinks.settings import DeltaDestination, ParquetDestination
-from connectors.sinks.snowflake.settings import SnowflakeDestination
-from connectors.sinks.there import There, delta_scan, letters_of, parquet_scan
-from connectors.sinks.upkeep import open_table
+from connectors.sinks.base import Rows
+from connectors.sinks.settings import DeltaDestination
+from connectors.sinks.there import letters_of
 from connectors.source import Stop
-from connectors.telemetry import EVENTS_DROPPED, EVENTS_READ, EVENTS_REPEATED, ROWS_COMMITTED, ROWS_REFUSED
 from flows.config import Config, Stream, config_version
 from flows.destinations import open_writers
-from flows.graph import Parts, wire
+from flows.graph import NAME, Parts, wire
+from flows.replay.account import Account, Count
 from flows.replay.drain import Drain, Floors
 from flows.replay.live import Live, gives_events, gives_rollups, look
 from flows.replay.missing import Missing, Sifted
 from flows.replay.plan import Asked, Kept, only_one
 from flows.replay.rebuild import Rebuild
+from flows.replay.tables import Tables
 from flows.routes import Route
-
-
-class Account(msgspec.Struct):
-    """What a replay did. All counts are of this run; rows are the stream's events, and a rollup's are counted apart.
-
-    `left` are records of the log that were left to the dataflow, which brings them; `missing` are records that the log
-    does not hold any more, at most; `older` are rows of a rebuilt table that came from such.
-    """
-
-    stream: str
-    into: str
-    id: str
-    finished: bool = False
-    read: int = 0
-    repeated: int = 0
-    dropped: int = 0
-    written: int = 0
-    already_there: int = 0
-    refused: int = 0
-    rollup_rows: int = 0
-    dead_letters: int = 0
-    left: int = 0
-    missing: int = 0
-    older: int = 0
-    start: dict[int, int] = {}
-    end: dict[int, int] = {}
-    seconds: float = 0.0
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -85,18 +56,11 @@ class Replay:
             raise HeadraceError(
                 f"--into: there is no destination '{asked.into}' in {config.file}", remedy=f"its destinations: {known}"
             )
-        if isinstance(config.destinations[asked.into], SnowflakeDestination):
-            raise HeadraceError(
-                f"--into: '{asked.into}' is a table in Snowflake, where a replay would double what is there",
-                remedy="replay into a Delta table, and load that",
-            )
         self._config = config
         self._asked = asked
         self._tell = tell
         self._stop: Stop | None = None
         self.stopped = False
-        self._tables: dict[str, There | None] = {}
-        self._repeats_until: datetime | None = None
         self.account = Account(asked.stream, asked.into, "")
 
     def stop(self) -> None:
@@ -120,12 +84,12 @@ class Replay:
 
     def _run(self, log: Log, kept: Kept) -> None:
         self.account.id = kept.id
-        self._repeats_until = _repeats_until(log, self._stream)
+        tables = Tables(self._config, self._asked.stream, self._asked.into, _repeats_until(log, self._stream))
         if self._asked.rebuild:
             Rebuild(self, self._config, self._asked.stream, self._asked.into, self._asked.older).run(log, kept)
             return
         plan = kept.plan(log, now_microseconds())
-        if plan.finished and self._is_gone():
+        if plan.finished and tables.is_gone:
             plan = kept.anew(log, now_microseconds(), plan)
         kept.save(plan)
         kept.clear(plan)
@@ -139,8 +103,8 @@ class Replay:
             account.finished = True
             return
         only = self._asked.into if self._is_brought_to else None
-        part = SpanLog(log, span, self._stream.id, kept.identity(log, plan), only)
-        missing = Missing(self._asked.stream, self._there, live)
+        part = SpanLog(log, span, self._stream.id, kept.identity(log, plan), only, group=NAME)
+        missing = Missing(self._asked.stream, tables.there, live)
         with self.working(self._config, part, span, kept.state(plan), state.published, missing) as (drain, _):
             drain.run()
         account.finished = not self.stopped
@@ -182,7 +146,7 @@ class Replay:
             writers[dead_letters.NAME], lambda rows: letters.fresh(_not_theirs(rows.table, published))
         )
         parts = wire(derived(config, name, into, state), part, stop, writers, version=config_version(self._config))
-        count = _Count(name, into)
+        count = Count(name, into)
         floors = Floors(state / "floors.json")
         drain = Drain(parts, floors, stop, seen=count.see, tell=lambda: self._told(parts, span))
         try:
@@ -191,31 +155,9 @@ class Replay:
             count.settle(self.account)
             drain.close()
 
-    def _is_gone(self) -> bool:
-        """Whether the table that was written to is not there any more."""
-        settings = self._config.destinations[self._asked.into]
-        return isinstance(settings, DeltaDestination) and open_table(settings, self._asked.stream) is None
-
     def _told(self, parts: Parts, span: Span) -> None:
         at = {p: parts.progress.floor(p, span.start[p]) for p in parts.partitions}
         self._tell(Progress(span.done(at), span.size))
-
-    def _there(self, table: str) -> There | None:
-        """What the destination has under this name now."""
-        if table not in self._tables:
-            self._tables[table] = self._look(table)
-        return self._tables[table]
-
-    def _look(self, table: str) -> There | None:
-        settings = self._config.destinations[self._asked.into]
-        time_column = "received_at" if table == self._asked.stream else "window_start"
-        if isinstance(settings, DeltaDestination):
-            opened = open_table(settings, table)
-            return None if opened is None else There(delta_scan(opened), time_column, repeats_until=self._repeats_until)
-        if isinstance(settings, ParquetDestination):
-            scan = parquet_scan(settings, table, time_column)
-            return None if scan is None else There(scan, time_column, repeats_until=self._repeats_until)
-        return None
 
 
 def derived(config: Config, name: str, into: str, state: Path) -> Config:
@@ -261,45 +203,3 @@ def _not_theirs(letters: pa.Table, published: Mapping[int, int]) -> pa.Table:
         return letters
     until = [published.get(partition, 0) for partition in letters["partition"].to_pylist()]
     return letters.filter(pc.less(letters["offset"], pa.array(until, pa.int64())))
-
-
-class _Count:
-    """The account of a run: what this process's counters gained."""
-
-    def __init__(self, stream: str, into: str) -> None:
-        self._stream = stream
-        self._into = into
-        self._given = 0
-        self._before = self._counters()
-
-    def see(self, outcome: Outcome) -> None:
-        """Counts the events that are handed to the destination."""
-        given: list[Rows] = list(outcome.rows.get(self._into, ()))
-        self._given += sum(part.table.num_rows for part in given if part.stream == self._stream)
-
-    def settle(self, account: Account) -> None:
-        """Writes it down."""
-        gained = {name: value - self._before.get(name, 0) for name, value in self._counters().items()}
-        account.read, account.repeated = gained["read"], gained["repeated"]
-        account.dropped, account.written = gained["dropped"], gained["written"]
-        account.refused, account.dead_letters = gained["refused"], gained["letters"]
-        account.rollup_rows = gained["rollups"]
-        account.already_there = max(0, self._given - account.written - account.refused)
-
-    def _counters(self) -> dict[str, int]:
-        of_stream = {"stream": self._stream}
-        there = {"destination": self._into}
-        return {
-            "read": _sum(EVENTS_READ, of_stream),
-            "repeated": _sum(EVENTS_REPEATED, of_stream),
-            "dropped": _sum(EVENTS_DROPPED, of_stream | {"intentional": "true"}),
-            "written": _sum(ROWS_COMMITTED, there | of_stream),
-            "rollups": _sum(ROWS_COMMITTED, there) - _sum(ROWS_COMMITTED, there | of_stream),
-            "refused": _sum(ROWS_REFUSED, there | of_stream),
-            "letters": _sum(ROWS_COMMITTED, {"destination": dead_letters.NAME}),
-        }
-
-
-def _sum(counter: Any, labels: dict[str, str]) -> int:
-    samples = [sample for metric in counter.collect() for sample in metric.samples]
-    return sum(int(s.value) for s in samples if s.name.endswith("_total") and labels.items() <= s.labels.items())

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from connectors.log import Log
+from connectors.logger import get_logger
 from connectors.merging import MergedReader
 from connectors.sinks import dead_letters
 from connectors.sinks.settings import DeltaDestination
@@ -25,6 +26,8 @@ from flows.stateful.overlap import Overlap
 from flows.stateful.pipeline import StatefulPipeline
 from flows.stateful.store import Store, store_file
 from flows.steps import has_memory
+
+_log = get_logger()
 
 
 def remembers(stream: Stream) -> bool:
@@ -60,7 +63,7 @@ def prepare_stores(config: Config, log: Log, group: str) -> None:
     for name in {*known, *with_memory}:
         if name not in changed and not _is_handed_over(known[name]):
             continue
-        begin = log.committed(group)
+        begin = log.committed(group) if name in known else _beginning(log, name, group)
         ends = _ends(log, with_memory[name].id) if name in with_memory else {}
         with closing(Store(store_file(config.data, log.identity, name), begin, ends)) as store:
             if name in with_memory:
@@ -73,6 +76,17 @@ def _ends(log: Log, stream: str) -> dict[int, int]:
     """Where the partitions that may hold events of the stream with this id end now."""
     bounds = log.bounds()
     return {partition: bounds[partition][1] for partition in log.partitions_of(stream) if partition in bounds}
+
+
+def _beginning(log: Log, stream: str, group: str) -> dict[int, int]:
+    """Where a stream without a store begins: not before what another host has read of it, which may have landed."""
+    begin, elsewhere = log.committed(group), log.committed(group_of(stream, group))
+    if elsewhere:
+        _log.warning(
+            "a stream's memory is not in this data directory, and begins anew; what it held comes with `headrace replay`",
+            stream=stream,
+        )
+    return {p: max(begin.get(p, 0), elsewhere.get(p, 0)) for p in {*begin, *elsewhere}}
 
 
 def _is_handed_over(file: Path) -> bool:

@@ -14,8 +14,9 @@ from connectors.errors import HeadraceError
 from headrace.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, announce, leave, print_json, say
 
 if TYPE_CHECKING:
+    from flows.replay.account import Account
     from flows.replay.places import Place
-    from flows.replay.run import Account, Progress
+    from flows.replay.run import Progress
 
 
 class Older(StrEnum):

@@ -59,7 +59,7 @@ class Worker:
         self, config: Path, number: int, processes: int, *more: str, environment: Mapping[str, str] | None = None
     ) -> None:
         command = [sys.executable, "-m", "flows.worker", "--config", str(config)]
-        command += ["--process", str(number), "--processes", str(processes), *more]
+        command += ["--process", str(number), "--processes", str(processes), "--parent", str(os.getpid()), *more]
         self._errors = (config.parent / f"worker-{number}.log").open("ab")
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=os.environ | dict(environment or {})
@@ -210,9 +210,9 @@ def version(config: Config, stream: str = "pay", destination: str = "lake") -> i
     return DeltaTable(settings.table_uri(stream), storage_options=settings.storage_options()).version()
 
 
-def landed_so_far(config: Any, destination: str = "lake") -> list[str]:
+def landed_so_far(config: Any, destination: str = "lake", stream: str = "pay") -> list[str]:
     try:
-        return [row[0] for row in rows(config, "event_id", destination=destination)]
+        return [row[0] for row in rows(config, "event_id", stream, destination=destination)]
     except Exception:  # noqa: BLE001 -- no table yet, or its server is down: nothing to see
         return []
 

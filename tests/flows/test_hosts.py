@@ -17,6 +17,8 @@ from flows.config import Config
 from tests.cli.conftest import Up, run
 from tests.flows.pipelines import STREAM, Feeder, event_ids, landed_so_far, opened, until, write_config
 
+ANEW = "a stream's memory is not in this data directory"
+
 
 def hosts(directory: Path, request: pytest.FixtureRequest, count: int, **text: Any) -> list[Path]:
     """A configuration file a host: one topic and one lake for all, a data directory for each."""
@@ -97,7 +99,9 @@ def test_what_a_memory_on_a_lost_host_held_comes_with_a_replay(tmp_path: Path, r
             sent = feeder.stop()
             done = run("replay", "pay", "--from", "1h", "--into", "lake", cwd=two.parent)
             assert done.returncode == 0, done.stderr
+            assert ANEW not in done.stderr, "a replay has a memory of its own"
             once(config, sent)
+            assert (two.parent / "errors.log").read_text().count(ANEW) == 1
     finally:
         feeder.stop()
         log.close()

@@ -7,7 +7,7 @@ import pickle
 import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from connectors.log import Log
 from connectors.source import NEAR
 from flows.config import Config, load
-from flows.recovery import state_directory
+from flows.recovery import resume_epoch, state_directory
 from tests.dlq.letters import letters, replayed
 from tests.flows.pipelines import (
     STREAM,
@@ -30,6 +30,7 @@ from tests.flows.pipelines import (
     write_config,
 )
 from tests.flows.test_reload import running
+from tests.replay.replays import replay
 
 OTHER = "22222222-2222-4333-8444-555555555555"
 GOOD, BAD = '{"x": 1}', "{"
@@ -146,13 +147,24 @@ def test_events_of_a_stream_that_is_taken_out_while_its_destination_is_away_are_
 
 def kept(config: Config, log: Log) -> dict[str, int]:
     """How far each destination is, as a process that starts now finds it."""
-    newest: tuple[int, dict[str, int]] = (0, {})
-    for store in state_directory(config.data, log.identity, 0, 1).glob("part-*.sqlite3"):
-        with closing(sqlite3.connect(store)) as db:
-            snapshots = db.execute("SELECT snap_epoch, ser_change FROM snaps WHERE state_key = '00000'").fetchall()
-        found = [(epoch, pickle.loads(change)) for epoch, change in snapshots if change]
-        newest = max([newest, *(one for one in found if isinstance(one[1], dict))], key=lambda one: one[0])
-    return newest[1]
+    stores = list(state_directory(config.data, log.identity, 0, 1).glob("part-*.sqlite3"))
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        found = []
+        for store in stores:
+            with (
+                closing(sqlite3.connect(store)) as db,
+                suppress(sqlite3.OperationalError),
+            ):  # it is being made, or written
+                found += db.execute(query).fetchall()
+        return found
+
+    # The ends of epochs first: of what is snapshot meanwhile the epoch has not ended, and it would not be gone on with.
+    frontiers = rows("SELECT ex_num, worker_index, worker_frontier FROM fronts")
+    resume = resume_epoch(rows("SELECT ex_num, worker_count, resume_epoch FROM exs"), frontiers)
+    snapshots = rows("SELECT snap_epoch, ser_change FROM snaps WHERE state_key = '00000'")
+    found = [(epoch, pickle.loads(change)) for epoch, change in snapshots if change and epoch < resume]
+    return max([(0, {}), *(one for one in found if isinstance(one[1], dict))], key=lambda one: one[0])[1]
 
 
 @pytest.mark.timeout(300)
@@ -178,4 +190,27 @@ def test_what_all_of_its_destinations_have_is_no_dead_letter_when_its_stream_is_
     assert sorted(event_ids(config, "other")) == sorted(gone)
     assert landed_so_far(config, "away") == [waiting]
     assert dead(path) == []
+    log.close()
+
+
+@pytest.mark.timeout(300)
+def test_what_a_changed_route_sends_past_a_destination_is_brought_there_by_a_replay(tmp_path: Path) -> None:
+    lakes = {
+        name: {"type": "delta", "uri": f"./{name}/{{stream}}", "commit_interval": "100ms"} for name in ("lake", "away")
+    }
+    routes = [{"when": "event.a = 'x'", "to": ["away"]}, {"to": ["lake"]}]
+    path = configured(tmp_path, None, destinations=lakes, streams={"pay": {"id": STREAM, "routes": routes}})
+    config, log = opened(path)
+    (tmp_path / "away").write_text("a file where a directory should be")
+    sent = [send(log, "x", GOOD), send(log, GOOD, GOOD)]
+    worker = Worker(path, 0, 1)
+    try:
+        until(lambda: landed_so_far(config) == sent[1:], what="the event behind it")
+    finally:
+        worker.kill()
+    (tmp_path / "away").unlink()
+    configured(tmp_path, None, destinations=lakes, streams={"pay": {"id": STREAM, "routes": [{"to": ["lake"]}]}})
+    drain(path)
+    replay(path, "lake")
+    assert Counter(landed_so_far(config)) == Counter(sent)
     log.close()

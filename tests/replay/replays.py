@@ -13,10 +13,11 @@ from connectors.source import Stop
 from flows.config import load
 from flows.destinations import open_writers
 from flows.graph import wire
+from flows.replay.account import Account
 from flows.replay.drain import Drain, Floors
 from flows.replay.places import read_place
 from flows.replay.plan import Asked
-from flows.replay.run import Account, Replay
+from flows.replay.run import Replay
 from tests.flows.pipelines import STREAM
 
 NOON = 1_770_897_600_000_000  # 2026-02-12T12:00:00Z

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from tests.services.leash import hold
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -65,6 +67,7 @@ class ServerProcess:
         """Starts it, and returns once it answers; RuntimeError with the end of its output if it does not."""
         if self._process is not None:
             raise RuntimeError(f"{self.name} runs already")
+        hold()
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True

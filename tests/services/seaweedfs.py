@@ -11,6 +11,8 @@ from typing import Any
 
 from tests.services.process import ServerProcess, ServiceMissingError, free_ports
 
+_OWN = "is-it-up"  # a bucket
+
 
 class SeaweedFS(ServerProcess):
     """A server with its data in `directory`; it checks signatures. `options` is what deltalake wants to reach it."""
@@ -81,12 +83,20 @@ class SeaweedFS(ServerProcess):
             connection.request("GET", "/")
             if connection.getresponse().status >= 500:
                 return False
-            self.client().list_buckets()
+            self._keeps_an_object(self.client())
         except Exception:  # noqa: BLE001 -- whatever it says while it comes up, it is not ready
             return False
         finally:
             connection.close()
         return True
+
+    @staticmethod
+    def _keeps_an_object(client: Any) -> None:
+        """Raises until one can be written and read: names are answered for before the part that has the data is there."""
+        if _OWN not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=_OWN)
+        client.put_object(Bucket=_OWN, Key="key", Body=b"value")
+        client.get_object(Bucket=_OWN, Key="key")["Body"].read()
 
 
 def _weed() -> str:

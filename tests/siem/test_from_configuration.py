@@ -122,10 +122,11 @@ def test_a_siem_that_is_down_holds_up_nobody_else(tmp_path: Path, monkeypatch: A
     path = configured(tmp_path, {"type": "splunk_hec", "url": "http://127.0.0.1:1", "token": "${HEC_TOKEN}"})
     config, log = opened(path)
     made = fill(log, 3)
-    worker = Worker(path, 0, 1)
+    worker, said_in = Worker(path, 0, 1), tmp_path / "worker-0.log"
     try:
         until(lambda: len(landed_so_far(config)) == len(made), 120, what="the lake's rows")
+        until(lambda: "cannot be reached" in said_in.read_text(), what="the word that the SIEM is down")
     finally:
         worker.kill()
-    said = (tmp_path / "worker-0.log").read_text()
+    said = said_in.read_text()
     assert "cannot be reached" in said

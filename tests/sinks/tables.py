@@ -16,6 +16,7 @@ from connectors.log import Block
 from connectors.record import Record
 from connectors.sinks.base import Rows
 from connectors.sinks.delta import DeltaWriter
+from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination
 from flows.config import Stream
 from flows.processor import StreamProcessor, open_pipeline_engine
@@ -64,6 +65,12 @@ class Dataflow:
         ids = self.stage(events, partition=partition, offset=offset)
         self.commit()
         return ids
+
+
+def dead_letters_below(directory: Path) -> DeadLetters:
+    """The dead letters of strict schemas, in `directory`/dlq, as one process has them."""
+    table = DeltaDestination(uri=f"{directory}/dlq/{{stream}}")
+    return DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
 
 
 def read_table(uri: str | Path, options: dict[str, str] | None = None) -> list[dict[str, Any]]:

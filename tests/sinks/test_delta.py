@@ -13,10 +13,10 @@ from deltalake import DeltaTable, write_deltalake
 from connectors.errors import Fenced, Transient
 from connectors.sinks import delta_table
 from connectors.sinks.delta_files import append_rows
-from connectors.sinks.rejects import DeadLetters
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
-from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
+from tests.logged import logged
+from tests.sinks.tables import STREAM, Dataflow, dead_letters_below, read_table, rescued
 
 
 def event(**fields: Any) -> dict[str, Any]:
@@ -131,6 +131,18 @@ def test_old_log_entries_do_not_slow_a_commit_down(tmp_path: Path) -> None:
     assert len(ids(tmp_path)) == 45
 
 
+def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: DeltaTable) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(DeltaTable, "create_checkpoint", fails)
+    dataflow = Dataflow(tmp_path)
+    with logged() as lines:
+        sent = [identity for number in range(25) for identity in dataflow.take([event(a=number)])]
+    assert ids(tmp_path) == sorted(sent)
+    assert [line["event"] for line in lines] == ["no checkpoint was written"]
+
+
 @pytest.mark.parametrize("source", ["a/b", "../up", "é ü", " ", "a=b", "%2F", ".", "x" * 200, "🙂", "a\nb", "'"])
 def test_partitions_by_source_keep_any_source(tmp_path: Path, source: str) -> None:
     settings = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("date", "source"))
@@ -162,8 +174,7 @@ def test_schema_rescue_adds_no_column(tmp_path: Path) -> None:
 
 def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dataflow() -> Dataflow:
-        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
-        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
+        letters = dead_letters_below(tmp_path)
         return Dataflow(tmp_path, schema="reject", rejects=letters)
 
     dataflow().take([event(a=1)], offset=0)
@@ -195,9 +206,7 @@ def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monk
 
 def test_what_a_strict_schema_rejects_of_several_batches_is_all_there(tmp_path: Path) -> None:
     """A table is committed with the rows of many batches, whose columns differ."""
-    letters = DeadLetters(
-        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
-    )
+    letters = dead_letters_below(tmp_path)
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     for offset, odd in enumerate([{"a": "x"}, {"b": 1}, {"a": "y"}, {"c": {"d": 1}}], start=1):
@@ -213,8 +222,7 @@ def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
     """A process ends before a new table's first commit, after its letters; the next one's has fewer rows and columns."""
 
     def dataflow() -> Dataflow:
-        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
-        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
+        letters = dead_letters_below(tmp_path)
         return Dataflow(tmp_path, schema="reject", rejects=letters)
 
     crashing, restarted = dataflow(), dataflow()
@@ -243,9 +251,7 @@ def test_what_a_strict_schema_rejects_only_when_it_comes_again_is_a_dead_letter(
 def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_is_tried(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    letters = DeadLetters(
-        DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}"), "log-1", lambda partition: ("events", partition), "v1"
-    )
+    letters = dead_letters_below(tmp_path)
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
@@ -266,3 +272,27 @@ def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_i
     dataflow.take([event(a="x")], offset=1)
     dataflow.take([event(a="y")], offset=2)
     assert DEAD_LETTERS.labels(STREAM, "schema")._value.get() - before == 2
+
+
+def test_dead_letters_whose_commit_is_not_acknowledged_are_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = dead_letters_below(tmp_path)
+    dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
+    dataflow.take([event(a=1)], offset=0)
+    before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
+    write = append_rows
+    answered: list[str] = []
+
+    def unanswered(table: DeltaTable, *given: Any, **options: Any) -> None:
+        write(table, *given, **options)
+        if "dlq" in table.table_uri:
+            answered.append(table.table_uri)
+            raise OSError("the connection was reset")
+
+    monkeypatch.setattr(delta_table, "append_rows", unanswered)
+    dataflow.take([event(a="x"), event(a="y")], offset=1)
+    dataflow.take([event(a="z")], offset=2)
+    assert len(answered) == 2
+    assert len(read_table(tmp_path / "dlq" / "dead_letters")) == 3
+    assert DEAD_LETTERS.labels(STREAM, "schema")._value.get() - before == 3

@@ -16,14 +16,13 @@ import pytest
 from connectors.errors import ConfigError, Fenced, Transient
 from connectors.sinks import parquet, parquet_table
 from connectors.sinks.parquet import ParquetWriter
-from connectors.sinks.rejects import DeadLetters
-from connectors.sinks.settings import DeltaDestination, ParquetDestination
+from connectors.sinks.settings import ParquetDestination
 from connectors.sinks.store import LocalStore, open_store
 from connectors.values import Secret
 from tests.services.process import free_ports
 from tests.services.rclone import Rclone
 from tests.services.seaweedfs import SeaweedFS
-from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
+from tests.sinks.tables import STREAM, Dataflow, dead_letters_below, read_table, rescued
 from tests.sinks.test_store import careless_store, lake
 
 __all__ = ["careless_store"]  # a fixture
@@ -226,8 +225,7 @@ def test_two_processes_that_meet_a_new_field_at_once_agree_on_its_type(tmp_path:
 
 def test_what_a_strict_schema_rejects_is_a_dead_letter_once_for_each_date(tmp_path: Path) -> None:
     def strict() -> Dataflow:
-        table = DeltaDestination(uri=f"{tmp_path}/dlq/{{stream}}")
-        letters = DeadLetters(table, "log-1", lambda partition: ("events", partition), "v1")
+        letters = dead_letters_below(tmp_path)
         return dataflow(tmp_path, schema="reject", rejects=letters)
 
     strict().take([event(day=12, a=1), event(day=13, a=1)], offset=0)

@@ -8,17 +8,21 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from connectors.errors import ConfigError, HeadraceError, Rejected, Transient
+from connectors.sinks import delta_table
 from connectors.sinks.base import Rows
 from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.overlap import PLACE
 from connectors.sinks.pace import Pace, jittered
+from connectors.telemetry import DEAD_LETTERS
 from tests.sinks.sending import Sending, event, ids, rows_of, settled
+from tests.sinks.tables import STREAM
 
 Answer = Callable[[str, pa.Table], Sequence[Refusal]]
 
@@ -164,6 +168,24 @@ def test_what_is_refused_again_after_a_restart_is_one_dead_letter(tmp_path: Path
     again.deliver(rows)
     again.deliver(rows_of([event(6)], first=2))
     assert [letter["event_id"] for letter in again.dead()] == [*ids(rows), *ids(rows_of([event(6)], first=2))]
+
+
+def test_dead_letters_whose_commit_is_not_acknowledged_are_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = delta_table.append_rows
+
+    def unanswered(*given: Any, **options: Any) -> None:
+        write(*given, **options)
+        raise OSError("the connection was reset")
+
+    monkeypatch.setattr(delta_table, "append_rows", unanswered)
+    counter = DEAD_LETTERS.labels(STREAM, "destination")._value
+    before = counter.get()
+    sending = Sending(Place(lambda _stream, rows: [Refusal(0, "no")]), tmp_path, Batching(rows=2))
+    sending.deliver(rows_of([event(n) for n in range(2)]))
+    assert len(sending.dead()) == 1
+    assert counter.get() - before == 1
 
 
 def test_the_refused_rows_of_a_record_that_is_half_sent_wait_for_the_rest(tmp_path: Path) -> None:

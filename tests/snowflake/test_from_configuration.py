@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 
-from connectors.errors import ConfigError, HeadraceError, Transient
+from connectors.errors import ConfigError, Transient
 from connectors.sinks.snowflake.session import Session
 from flows.config import check
 from flows.destinations import open_writers
-from flows.replay.plan import Asked as Replayed
-from flows.replay.run import Replay
 from tests.dlq.letters import letters, replayed
 from tests.flows.pipelines import (
     STREAM,
@@ -166,13 +164,6 @@ def test_an_outage_delays_snowflake_alone_and_loses_nothing(account: Account, tm
         worker.kill()
     assert sorted(event_ids(config)) == sorted(ids)
     log.close()
-
-
-def test_a_replay_into_snowflake_is_refused_since_it_would_double_events(account: Account, tmp_path: Path) -> None:
-    config, log = opened(configured(account, tmp_path))
-    log.close()
-    with pytest.raises(HeadraceError, match=r"would double what is there; replay into a Delta table"):
-        Replay(config, Replayed("pay", "dw"))
 
 
 def test_wrong_credentials_are_told_and_not_tried_at_once_again(account: Account) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
+import maxminddb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -212,6 +214,48 @@ def test_what_is_no_address_is_a_miss(text: Any, tmp_path: Path) -> None:
 def test_an_ipv6_address_in_a_file_of_ipv4_is_a_miss(tmp_path: Path) -> None:
     file = write_mmdb(tmp_path / "geo.mmdb", {"203.0.113.0/24": {"asn": 64500, "share": 0.5}}, version=4)
     assert teams(file, ["2001:db8::1", "203.0.113.1"], key=None) == [None, {"asn": 64500, "share": 0.5}]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_any_address_is_found_as_maxminds_own_reader_finds_it(version: int, tmp_path: Path) -> None:
+    """Networks within networks of both families, and addresses within, at the edges of, and outside of them."""
+    chance = random.Random(version)
+    networks = [_network(chance, 4 if version == 4 or chance.random() < 0.5 else 6) for _ in range(300)]
+    networks.sort(key=lambda one: one.prefixlen)  # a narrower one is written over a wider one
+    records = {
+        str(one): {"id": number, "share": number / 7, "name": f"net {one}"} for number, one in enumerate(networks)
+    }
+    file = write_mmdb(tmp_path / "geo.mmdb", records, version=version)
+    addresses = [_address(chance, chance.choice((4, 6))) for _ in range(1000)]
+    for one in networks:
+        inside = int(one.network_address) + chance.randrange(one.num_addresses)
+        edges = (int(one.network_address), int(one.broadcast_address), int(one.network_address) - 1, inside)
+        kind = type(one.network_address)
+        addresses += [kind(at) for at in edges if at >= 0]
+    texts = [str(one) for one in addresses]
+    with maxminddb.open_database(file) as reader:
+        said = [_said(reader, one) for one in addresses]
+    found = teams(file, texts, key=None)
+    assert [team and {**team, "share": pytest.approx(team["share"])} for team in found] == said
+    assert sum(one is not None for one in said) > 600
+    assert sum(one is None for one in said) > 300
+
+
+def _network(chance: random.Random, version: int) -> IPv4Network | IPv6Network:
+    if version == 4:
+        return ip_network((chance.randrange(1 << 32), chance.randint(4, 32)), strict=False)
+    return ip_network(((0x2001 << 112) + chance.randrange(1 << 112), chance.randint(18, 128)), strict=False)
+
+
+def _address(chance: random.Random, version: int) -> IPv4Address | IPv6Address:
+    return IPv4Address(chance.randrange(1 << 32)) if version == 4 else IPv6Address(chance.randrange(1 << 128))
+
+
+def _said(reader: maxminddb.Reader, address: IPv4Address | IPv6Address) -> Any:
+    try:
+        return reader.get(address)
+    except ValueError:  # an IPv6 address, in a file of IPv4
+        return None
 
 
 def test_a_field_of_another_language_or_of_no_record_so_far_can_be_named(tmp_path: Path) -> None:

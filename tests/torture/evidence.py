@@ -120,15 +120,25 @@ class _Files:
 
 
 def documents(node: OpenSearch, stream: str) -> list[Row]:
-    """All documents of a stream's index."""
+    """All documents of a stream's index, each with its `_id`, how often it was written, and when it was last."""
     index = f"torture-{stream}"
     node.call("POST", f"{index}/_refresh")
-    page = node.call("GET", f"{index}/_search?scroll=2m", {"size": 5000, "sort": ["_doc"]})
+    asked = {"size": 5000, "sort": ["_doc"], "version": True, "seq_no_primary_term": True}
+    page = node.call("GET", f"{index}/_search?scroll=2m", asked)
     found: list[Row] = []
     while hits := page.get("hits", {}).get("hits"):
-        found += [hit["_source"] | {"_id": hit["_id"]} for hit in hits]
+        found += [hit["_source"] | {name: hit[name] for name in ("_id", "_version", "_seq_no")} for hit in hits]
         page = node.call("POST", "_search/scroll", {"scroll": "2m", "scroll_id": page["_scroll_id"]})
     return found
+
+
+def written_once(documents: list[Row]) -> list[str]:
+    """The ids of the documents that were written once, in the order of their writes: one shard numbers what it does.
+
+    One that was sent again has lost its place.
+    """
+    once = [document for document in documents if document["_version"] == 1]
+    return [document["_id"] for document in sorted(once, key=lambda document: document["_seq_no"])]
 
 
 def letters(config: Config) -> list[Row]:

@@ -147,6 +147,10 @@ def _judge(parts: Parts, ledger: Ledger, found: Findings) -> int:
             documents = evidence.documents(node, stream)
             ids = [document["event_id"] for document in documents]
             judge.arrived(stream, "search", ids, aside.get("search", []), logged, found, once=True)
+            if stream != "windowed":
+                once = evidence.written_once(documents)
+                judge.in_order(stream, "search", once, logged.places, found)
+                say(f"{stream} in OpenSearch: the order of {len(once):,} of {len(documents):,} documents is known")
             if stream == "masked":
                 judge.hidden("search", map(json.dumps, documents), found)
         if stream in ("plain", "masked"):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.torture import judge
 from tests.torture.clients import card
-from tests.torture.evidence import Logged
+from tests.torture.evidence import Logged, written_once
 from tests.torture.judge import Findings
 from tests.torture.schedule import CARDS, rounds
 
@@ -63,6 +63,18 @@ def test_a_repeat_is_no_disorder_and_a_first_time_out_of_turn_is() -> None:
     judge.in_order(STREAM, "hook", ["e0", "e1", "e0", "e1", "e2"], LOGGED.places, found)
     assert not found
     judge.in_order(STREAM, "hook", ["e1", "e0", "e2"], LOGGED.places, found)
+    assert len(found.disordered) == 1
+
+
+def test_of_documents_those_written_once_have_an_order() -> None:
+    def documents(*written: tuple[str, int, int]) -> list[dict[str, Any]]:
+        return [{"_id": one, "_seq_no": number, "_version": version} for one, number, version in written]
+
+    found = Findings()
+    again = documents(("e2", 2, 1), ("e0", 3, 2), ("e1", 1, 1))  # e0 was sent again
+    judge.in_order(STREAM, "search", written_once(again), LOGGED.places, found)
+    assert not found
+    judge.in_order(STREAM, "search", written_once(documents(("e0", 1, 1), ("e1", 0, 1))), LOGGED.places, found)
     assert len(found.disordered) == 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -58,6 +58,17 @@ class Session:
             return self.load(sql, parameters, doing=doing)
         except RowsRefused as exc:
             raise Transient(f"{self.where}, {doing}: refused for a value") from exc
+
+    def pages(self, sql: str, parameters: Sequence[Any], rows: int, *, doing: str) -> Iterator[list[tuple[Any, ...]]]:
+        """As `run`, but so many rows at a time: all of them are never in memory."""
+        with self._telling(doing):
+            self._cursor.execute(sql, tuple(parameters))
+        while True:
+            with self._telling(doing):
+                page = list(self._cursor.fetchmany(rows))
+            if not page:
+                return
+            yield page
 
     def load(self, sql: str, parameters: Sequence[Any] = (), *, doing: str = "loading") -> list[tuple[Any, ...]]:
         """As `run`. Raises RowsRefused too, for a row that is loaded."""

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from flows.expression.aggregate import result
 
 _OFTEN = 8  # events of a key, from which on the window function is cheaper
+_SURELY = 4 * _OFTEN  # events of a key, which may have had far more of them before: joining could be of any size
 _FEW = 100_000  # rows: joining so many costs less than a second query over all that is remembered
 
 
@@ -27,7 +28,7 @@ def often(keys: Any, remembered: int) -> Any:
     times = counts.field("counts").to_numpy()
     frequent = times >= _OFTEN
     joined = float((times[frequent].astype(float) ** 2).sum()) * remembered / max(len(keys), 1)
-    if joined < _FEW:
+    if joined < _FEW and times.max(initial=0) < _SURELY:
         return pa.nulls(len(keys), pa.bool_()).fill_null(False)
     return pc.is_in(keys, value_set=counts.field("values").filter(pa.array(frequent)))
 

@@ -88,7 +88,13 @@ arrivals = st.lists(
 def test_it_is_what_sql_says_of_the_events_on_time(
     made: list[dict[str, Any]], sizes: list[int], data: st.DataObject
 ) -> None:
-    """Shuffled, late and duplicated events, cut into batches anyhow, a crash after any of them."""
+    """Shuffled, late and duplicated events, cut into batches anyhow, a crash after any of them; both ways of computing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.stateful.frames._FEW", data.draw(st.sampled_from([0, 100_000]), label="few"))
+        it_is_what_sql_says(made, sizes, data)
+
+
+def it_is_what_sql_says(made: list[dict[str, Any]], sizes: list[int], data: st.DataObject) -> None:
     made = sorted(made, key=lambda one: one["t"] + one["delay"])
     came = [event(one["t"], one["k"], one["x"], id=f"e{n}", r=100 + n / 100) for n, one in enumerate(made)]
     aggregates = {

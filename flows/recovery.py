@@ -7,6 +7,7 @@ The resume epoch is the minimum over all workers of all recovery partitions, as 
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -34,8 +35,7 @@ def prepare(directory: Path) -> None:
     """Makes the store in `directory` if it is not there, and cleans it. No worker may be running."""
     stores = sorted(directory.glob("part-*.sqlite3"))
     if not stores:
-        directory.mkdir(parents=True, exist_ok=True)
-        init_db_dir(directory, PARTITIONS)
+        _make(directory)
         return
     try:
         _purge(stores)
@@ -44,6 +44,15 @@ def prepare(directory: Path) -> None:
             f"the dataflow's state in {directory} cannot be read: {exc}",
             remedy="move the directory away: reading starts over and the tables skip what they have",
         ) from exc
+
+
+def _make(directory: Path) -> None:
+    """All of it or nothing: of a store half made by a process that is killed, no start could tell what it is."""
+    making = directory.with_name(f"{directory.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    init_db_dir(making, PARTITIONS)
+    making.rename(directory)
 
 
 def _purge(stores: list[Path]) -> None:

@@ -348,6 +348,12 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/stateful/test_store.py::test_a_round_that_fails_leaves_nothing",
     ),
+    "store-made-whole": Mechanism(
+        "2",
+        "a store of the engine's that was half made when its process was killed stops no start",
+        (("flows/recovery.py", 'directory.with_name(f"{directory.name}.making")', "directory"),),
+        "tests/sinks/test_recovery.py::test_a_store_that_was_half_made_when_the_process_was_killed_is_made_anew",
+    ),
     "first-memory": Mechanism(
         "2",
         "a stream that gets its first window after a crash is not handed what its tables have",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import HeadraceError
-from flows.recovery import prepare, resume_epoch
+from flows.recovery import PARTITIONS, prepare, resume_epoch
 
 # Two keys take turns; the process kills itself in the middle of an epoch, its snapshots written, its end not.
 FLOW = """
@@ -95,6 +95,28 @@ def test_a_killed_flow_leaves_only_the_state_of_finished_epochs(tmp_path: Path) 
     assert again.returncode == 0, again.stderr
     resumed = execute(state, "SELECT resume_epoch FROM exs WHERE ex_num = 1")
     assert {epoch for (epoch,) in resumed} == {resume}  # ours is the epoch that the engine itself began with
+
+
+def test_a_store_that_was_half_made_when_the_process_was_killed_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "data" / "0-of-1"
+
+    class Killed(BaseException):
+        pass
+
+    def half(directory: Path, _count: int) -> None:
+        (directory / "part-0.sqlite3").touch()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.recovery.init_db_dir", half)
+        with pytest.raises(Killed):
+            prepare(state)
+    for _ in range(2):
+        prepare(state)
+        assert execute(state, "SELECT ex_num FROM exs") == []
+    assert len(list(state.glob("part-*.sqlite3"))) == PARTITIONS
 
 
 def test_a_store_that_is_no_database_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ _log = get_logger()
 
 _FULL = 10_000  # events in a batch: there is a backlog
 _MOST = 100_000  # events that are ready and held for the sake of speed
+_SHARE = 3  # of what is remembered: a release of as many events as a third of it is worth the look at all
 _SEGMENTS = 8  # that the length of a window is cut into: so much more than needed is remembered
 _MARKS = "marks"
 
@@ -133,7 +134,7 @@ class _Window:
     def _may_wait(self, came: int) -> bool:
         """Whether more comes at once, so that what is ready had better be computed with it: each time costs a look at all."""
         ready = self._pending.count(self._watermark.value)
-        return came >= _FULL and ready < min(self._history.size // _SEGMENTS, _MOST)
+        return came >= _FULL and ready < min(self._history.size // _SHARE, _MOST)
 
     def _release(self) -> list[Flat]:
         """The events before the watermark, with their aggregates, in the order of their time."""
@@ -193,14 +194,17 @@ class _Window:
                 items.append(f"{sql} AS _window{len(items)}")
         texts = [sql for sql, _ in calls]
         frequent = often(released.column("k"), self._history.size)
-        relations = {"window_rare": released.filter(pc.invert(frequent)), "window_often": released.filter(frequent)}
-        with registered(self._engine, relations):
-            halves = [
-                rare_query(history, texts, self._length),
+        halves = {
+            "window_rare": (released.filter(pc.invert(frequent)), rare_query(history, texts, self._length)),
+            "window_often": (
+                released.filter(frequent),
                 frequent_query(history, texts, self._length, self._next - released.num_rows),
-            ]
-            asked = [half for half, rows in zip(halves, relations.values(), strict=True) if rows.num_rows]
-            query = f"SELECT {', '.join(items) or 'n'} FROM ({' UNION ALL '.join(asked)}) ORDER BY n"
+            ),
+        }
+        asked = {name: half for name, half in halves.items() if half[0].num_rows}
+        with registered(self._engine, {name: rows for name, (rows, _) in asked.items()}):
+            union = " UNION ALL ".join(query for _, query in asked.values())
+            query = f"SELECT {', '.join(items) or 'n'} FROM ({union}) ORDER BY n"
             table = self._engine.sql(query).to_arrow_table()
         return table, fields
 

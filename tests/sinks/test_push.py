@@ -96,7 +96,7 @@ def test_rows_arrive_in_order_and_the_floor_follows_what_was_taken(tmp_path: Pat
 
 def test_rows_that_wait_together_are_sent_together_once_the_oldest_has_lingered(tmp_path: Path) -> None:
     place = Place()
-    sending = Sending(place, tmp_path, Batching(linger=timedelta(milliseconds=300)))
+    sending = Sending(place, tmp_path, Batching(linger=timedelta(seconds=2)))  # longer than handing over takes
     for offset in range(5):
         end = sending.hand_over(rows_of([event(1)], first=offset))
     settled(lambda: sending.writer.floor(0) == end, "the floor")

@@ -6,7 +6,7 @@ so drops can be counted by the step that made them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -79,9 +79,7 @@ def compile_stage(
     lookups: Mapping[str, Found] | None = None,
 ) -> Layer:
     """The query from the step at `start` up to and with the first half of the `parse` at `stop`."""
-    layer = _last(
-        layers(steps[:stop], columns, start=start, begun=begun, types=types, mask_key=mask_key, lookups=lookups)
-    )
+    layer = _layer(steps[:stop], start, columns, begun, types or {}, mask_key, lookups or {})
     step = steps[stop]
     assert isinstance(step, Parse)
     return read_text(step, stop, layer)
@@ -107,7 +105,7 @@ def compile_pipeline(
     calls, the `lookups` by `Enrich.asks`, once `flows.lookups.Installed` gave them. The same arguments
     give the same plan. Raises InvalidExpression or ValueError for what a check of the configuration refuses.
     """
-    layer = _last(layers(steps, columns, start=start, begun=begun, types=types, mask_key=mask_key, lookups=lookups))
+    layer = _layer(steps, start, columns, begun, types or {}, mask_key, lookups or {})
     failures = tuple(path[0] for path in layer.columns if path[0].startswith(MARKS))
     live = list(routes)
     for place, route in enumerate(routes):
@@ -127,51 +125,37 @@ def compile_pipeline(
     )
 
 
-def layers(
+def _layer(
     steps: Sequence[Step],
+    start: int,
     columns: Columns,
-    *,
-    start: int = 0,
-    begun: Begun | None = None,
-    types: Mapping[str, str] | None = None,
-    mask_key: str | None = None,
-    lookups: Mapping[str, Found] | None = None,
-) -> Iterator[tuple[int | None, Layer]]:
-    """The query of steps as it grows: what they begin with, then each step (its index), in the order they are done in.
-
-    A mask may come after steps that stand behind it (`flows.postponing`). The arguments are those of `compile_pipeline`.
-    """
-    types, lookups = types or {}, lookups or {}
+    begun: Begun | None,
+    types: Mapping[str, str],
+    mask_key: str | None,
+    lookups: Mapping[str, Found],
+) -> Layer:
     layer = Layer(dict(columns))
     if begun is None:
         layer = layer.select(layer.carried())
-        yield None, layer
     else:
-        start = begun.step + 1
         layer = msgspec.structs.replace(layer, drops=begun.drops)
         step = steps[begun.step]
         assert isinstance(step, Parse)
         layer = place_parts(step, begun.step, layer, begun.shape, types)
-        yield begun.step, layer
     waiting: list[int] = []  # masks
-    for index in range(start, len(steps)):
+    for index in range(start if begun is None else begun.step + 1, len(steps)):
         step = steps[index]
         if isinstance(step, Mask):
             waiting.append(index)
             continue
-        due = [index]
         if waiting and not goes_first(step, [steps[mask] for mask in waiting], layer.columns):
-            due, waiting = [*waiting, index], []
-        for each in due:
-            layer = _compile_step(steps, each, layer, types, mask_key, lookups)
-            yield each, layer
+            for mask in waiting:
+                layer = _compile_step(steps, mask, layer, types, mask_key, lookups)
+            waiting = []
+        layer = _compile_step(steps, index, layer, types, mask_key, lookups)
     for mask in waiting:
         layer = _compile_step(steps, mask, layer, types, mask_key, lookups)
-        yield mask, layer
-
-
-def _last(grown: Iterator[tuple[int | None, Layer]]) -> Layer:
-    return list(grown)[-1][1]
+    return layer
 
 
 def _compile_step(

@@ -47,6 +47,7 @@ _decode = msgspec.json.Decoder().decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_lines = msgspec.json.Decoder(Event).decode_lines
 _encode = msgspec.json.Encoder().encode
+_MANY = 10
 _NO_MARKS = bytes(set(range(256)) - set(b"{}[],\n"))
 
 
@@ -154,7 +155,9 @@ def _need_no_look(text: bytes) -> int:
         events = _decode_lines(text)
     except _UNREADABLE:
         return 0
-    return len(events) if _timed(events) and _lined(text, len(events)) and _no_duplicates(text, events) else 0
+    if not (_timed(events) and _lined(text, len(events))):
+        return 0
+    return len(events) if _no_room_for_duplicates(text, events) or _no_duplicates(text, events) else 0
 
 
 def _all_good(values: list[Any]) -> bool:
@@ -169,10 +172,10 @@ def _timed(events: list[Event]) -> bool:
     """Whether all timestamps are of the form that is read at once, and of no year that an offset carries too far."""
     texts = [event.timestamp for event in events if event.timestamp is not msgspec.UNSET]
     try:
-        moments = msgspec.convert(texts, list[datetime])
+        msgspec.convert(texts, list[datetime])
     except msgspec.ValidationError:
         return False
-    return all(1 < moment.year < 9999 for moment in moments)
+    return not texts or (min(texts) >= "0002" and max(texts) < "9999")  # each begins with its year, of four digits
 
 
 def _lined(text: bytes, count: int) -> bool:
@@ -276,6 +279,20 @@ def _no_duplicates(text: bytes, value: object) -> bool:
     if b"\\" in text and b"\\u003" in text:
         return False
     return text.count(b":") == _encode(value).count(b":")
+
+
+def _no_room_for_duplicates(text: bytes, events: list[Event]) -> bool:
+    """Whether the lines of `text` have no more keys than `events` with each key once; a False says nothing.
+
+    The colon after a key follows its quotation mark, a space or a tab, so there are at most as many keys as such colons.
+    Of `events` only keys that are not nested are counted: that takes a third of what `_no_duplicates` takes.
+    """
+    if len(events) < _MANY or b"\\" in text or any(isinstance(value, dict) for value in events[0].event.values()):
+        return False  # few are encoded as quickly; JSON within strings, and what is nested, would be counted in vain
+    metadata = [event.metadata for event in events if event.metadata is not msgspec.UNSET]
+    keys = 2 * len(events) + sum([len(event.event) for event in events])  # 2: `source` and `event`
+    keys += len(metadata) + sum(map(len, metadata)) + sum([event.timestamp is not msgspec.UNSET for event in events])
+    return keys == text.count(b'":') + sum([text.count(blank + b":") for blank in (b" ", b"\t") if blank in text])
 
 
 def _kind(value: object) -> str:

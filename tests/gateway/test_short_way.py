@@ -31,14 +31,16 @@ def members(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def both(body: bytes, *, ndjson: bool) -> tuple[Any, Any]:
-    """What comes of a body, and what does where every event is looked at; lines as values, since blanks may differ."""
-    short = outcome(body, ndjson=ndjson)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "_need_no_look", lambda _: 0)
-        walked = outcome(body, ndjson=ndjson)
-    found = []
-    for one in (short, walked):
+def outcomes(body: bytes, *, ndjson: bool) -> list[Any]:
+    """What comes of a body by each way: as few events go and as many do, and where every event is looked at.
+
+    Lines as values, since blanks may differ.
+    """
+    found: list[Any] = []
+    for name, instead in (("_MANY", 1000), ("_MANY", 1), ("_need_no_look", lambda _: 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(events, name, instead)
+            one = outcome(body, ndjson=ndjson)
         if isinstance(one, Events):
             lines = [json.loads(line, object_pairs_hook=members) for line in one.lines.split(b"\n")]
             assert len(lines) == one.count
@@ -46,7 +48,7 @@ def both(body: bytes, *, ndjson: bool) -> tuple[Any, Any]:
             found.append((one.count, one.batch, lines))
         else:
             found.append(one)
-    return found[0], found[1]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,13 @@ def both(body: bytes, *, ndjson: bool) -> tuple[Any, Any]:
         b'{"source":"a","event":{"n":1,"n":2}}',
         b'{"source":"a","source":"b","event":{}}',
         b'{"source":"a","event":{"n" :1,"n":2}}',
+        b'{"source":"a","event":{"n"\t:1,"n"\t:2}}',
+        b'{"source":"a","event":{},"metadata":{"n":1,"n":2}}',
+        b'{"source":"a","event":{},"metadata":{},"metadata":{}}',
+        b'{"source":"a","event":{},"timestamp":"2025-02-12T14:32:15Z","timestamp":"2025-02-12T14:32:16Z"}',
+        b'{"source":"a","event":{"a":[{"n":1,"n":2}]}}',
+        b'{"source":"a","event":{"n":1,"n":2}}\n' + GOOD,
+        GOOD + b'\n{"source":"a","event":{"n":1,"n":{"n":3}}}',
         b'{"source":"a","event":{"a":{"n":1,"n":2}}}',
         b'{"source":"a","event":{"n":1,"n":"\\u003a"}}',
         b'{"source":"a","event":{"n":1,"\\u006e":"\\u003A"}}',
@@ -77,6 +86,7 @@ def both(body: bytes, *, ndjson: bool) -> tuple[Any, Any]:
         TIMED % b"20250212T143215Z",
         TIMED % b"2025-02-12",
         TIMED % b"0001-01-01T00:00:00+01:00",
+        TIMED % b"9999-12-31T23:59:59-01:00",
         TIMED % b"yesterday",
         DEEP % (b'{"a":' * 99, b"}" * 99),
         DEEP % (b'{"a":' * 100, b"}" * 100),
@@ -95,8 +105,8 @@ def both(body: bytes, *, ndjson: bool) -> tuple[Any, Any]:
 )
 @pytest.mark.parametrize("ndjson", [True, False])
 def test_a_body_comes_to_the_same_either_way(body: bytes, ndjson: bool) -> None:
-    short, walked = both(body, ndjson=ndjson)
-    assert short == walked
+    few, many, walked = outcomes(body, ndjson=ndjson)
+    assert few == many == walked
 
 
 TEXTS = st.text(alphabet='a:"{}[],\\\n\r\x00é', max_size=6)
@@ -114,11 +124,21 @@ EVENTS = st.fixed_dictionaries(
 @given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from([b"\n", b"", b"\n\n", b" \n"]), st.booleans())
 def test_any_events_come_to_the_same_either_way(given_: list[Any], between: bytes, escaped: bool) -> None:
     body = between.join(json.dumps(event, ensure_ascii=escaped).encode() for event in given_)
-    short, walked = both(body, ndjson=True)
-    assert short == walked
+    few, many, walked = outcomes(body, ndjson=True)
+    assert few == many == walked
 
 
 def test_plain_events_need_no_look() -> None:
     lines = b"\n".join(msgspec.json.encode({"source": "a", "event": {"n": n, "t": "12:30"}}) for n in range(500))
     assert events._need_no_look(lines) == 500
     assert read_events(lines, ndjson=True).lines is lines
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), ("\t,", "\t:")])
+def test_of_many_plain_events_keys_are_counted_and_nothing_is_encoded(
+    separators: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = {"timestamp": "2025-02-12T14:32:15Z", "source": "a:b", "event": {"u": "http://a"}, "metadata": {"x": 1}}
+    lines = b"\n".join([json.dumps(event, separators=separators).encode()] * 500)
+    monkeypatch.setattr(events, "_no_duplicates", lambda *_: pytest.fail("encoded, to count its colons"))
+    assert events._need_no_look(lines) == 500

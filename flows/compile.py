@@ -6,7 +6,7 @@ so drops can be counted by the step that made them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -79,7 +79,9 @@ def compile_stage(
     lookups: Mapping[str, Found] | None = None,
 ) -> Layer:
     """The query from the step at `start` up to and with the first half of the `parse` at `stop`."""
-    layer = _layer(steps[:stop], start, columns, begun, types or {}, mask_key, lookups or {})
+    layer = _last(
+        layers(steps[:stop], columns, start=start, begun=begun, types=types, mask_key=mask_key, lookups=lookups)
+    )
     step = steps[stop]
     assert isinstance(step, Parse)
     return read_text(step, stop, layer)
@@ -105,7 +107,7 @@ def compile_pipeline(
     calls, the `lookups` by `Enrich.asks`, once `flows.lookups.Installed` gave them. The same arguments
     give the same plan. Raises InvalidExpression or ValueError for what a check of the configuration refuses.
     """
-    layer = _layer(steps, start, columns, begun, types or {}, mask_key, lookups or {})
+    layer = _last(layers(steps, columns, start=start, begun=begun, types=types, mask_key=mask_key, lookups=lookups))
     failures = tuple(path[0] for path in layer.columns if path[0].startswith(MARKS))
     live = list(routes)
     for place, route in enumerate(routes):
@@ -125,37 +127,51 @@ def compile_pipeline(
     )
 
 
-def _layer(
+def layers(
     steps: Sequence[Step],
-    start: int,
     columns: Columns,
-    begun: Begun | None,
-    types: Mapping[str, str],
-    mask_key: str | None,
-    lookups: Mapping[str, Found],
-) -> Layer:
+    *,
+    start: int = 0,
+    begun: Begun | None = None,
+    types: Mapping[str, str] | None = None,
+    mask_key: str | None = None,
+    lookups: Mapping[str, Found] | None = None,
+) -> Iterator[tuple[int | None, Layer]]:
+    """The query of steps as it grows: what they begin with, then each step (its index), in the order they are done in.
+
+    A mask may come after steps that stand behind it (`flows.postponing`). The arguments are those of `compile_pipeline`.
+    """
+    types, lookups = types or {}, lookups or {}
     layer = Layer(dict(columns))
     if begun is None:
         layer = layer.select(layer.carried())
+        yield None, layer
     else:
+        start = begun.step + 1
         layer = msgspec.structs.replace(layer, drops=begun.drops)
         step = steps[begun.step]
         assert isinstance(step, Parse)
         layer = place_parts(step, begun.step, layer, begun.shape, types)
+        yield begun.step, layer
     waiting: list[int] = []  # masks
-    for index in range(start if begun is None else begun.step + 1, len(steps)):
+    for index in range(start, len(steps)):
         step = steps[index]
         if isinstance(step, Mask):
             waiting.append(index)
             continue
+        due = [index]
         if waiting and not goes_first(step, [steps[mask] for mask in waiting], layer.columns):
-            for mask in waiting:
-                layer = _compile_step(steps, mask, layer, types, mask_key, lookups)
-            waiting = []
-        layer = _compile_step(steps, index, layer, types, mask_key, lookups)
+            due, waiting = [*waiting, index], []
+        for each in due:
+            layer = _compile_step(steps, each, layer, types, mask_key, lookups)
+            yield each, layer
     for mask in waiting:
         layer = _compile_step(steps, mask, layer, types, mask_key, lookups)
-    return layer
+        yield mask, layer
+
+
+def _last(grown: Iterator[tuple[int | None, Layer]]) -> Layer:
+    return list(grown)[-1][1]
 
 
 def _compile_step(

@@ -5,6 +5,7 @@ Time is the processor time of the watched thread: a machine that is busy with ot
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -61,6 +62,7 @@ class Watchdog:
         self._lock = threading.Lock()
         self._tasks: dict[int, _Task] = {}
         self._process = 0
+        self._ending = threading.Event()
 
     @contextmanager
     def over(self, bounds: Bounds, exceeded: Callable[[str], None]) -> Iterator[None]:
@@ -74,7 +76,9 @@ class Watchdog:
         with self._lock:
             if self._process != os.getpid():  # none yet, or it stayed behind in a parent
                 self._process = os.getpid()
-                threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+                watching = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+                watching.start()
+                atexit.register(self._end, watching)
             outer = self._tasks.get(thread)
             self._tasks[thread] = task
         try:
@@ -90,8 +94,7 @@ class Watchdog:
                     )
 
     def _watch(self) -> None:
-        while True:
-            time.sleep(_LOOK)
+        while not self._ending.wait(_LOOK):
             with self._lock:
                 for task in self._tasks.values():
                     bounds = task.bounds
@@ -99,6 +102,11 @@ class Watchdog:
                         task.exceeded(f"took more than {bounds.seconds:g} s")
                     elif _resident() - task.resident > bounds.megabytes:
                         task.exceeded(f"needed more than {bounds.megabytes:g} MB")
+
+    def _end(self, watching: threading.Thread) -> None:
+        """With the process. A thread that the interpreter stops midway keeps alive what its modules hold, and DuckDB says so."""
+        self._ending.set()
+        watching.join()
 
 
 def _resident() -> float:

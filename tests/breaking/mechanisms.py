@@ -43,6 +43,19 @@ MECHANISMS: dict[str, Mechanism] = {
         "tests/log/test_kafka.py::test_appends_are_refused_while_the_broker_is_down_and_work_again_when_it_is_back",
         slow=True,
     ),
+    "kafka-producer-replaced": Mechanism(
+        "1",
+        "a Kafka producer that nothing is acknowledged to any more gives way to a new one",
+        (
+            (
+                "connectors/log/kafka/__init__.py",
+                "        if spent:\n            self._replace",
+                "        if False:\n            self._replace",
+            ),
+        ),
+        "tests/log/test_kafka.py::test_a_batch_that_was_sent_and_expired_unanswered_stops_nothing_that_comes_later",
+        slow=True,
+    ),
     "floor": Mechanism(
         "1",
         "the dataflow resumes from what every destination has committed, not from what it has read",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -35,6 +36,21 @@ def test_appends_are_refused_while_the_broker_is_down_and_work_again_when_it_is_
     log.check()
     values = {each.value for rows in everything(log).values() for _, each in rows}
     assert {b"before", b"after"} <= values
+
+
+def test_a_batch_that_was_sent_and_expired_unanswered_stops_nothing_that_comes_later(
+    own_kafka: KafkaBroker, opened: Opened
+) -> None:
+    """kafka-python's producer then waits for a new id for ever, and acknowledges nothing any more."""
+    log = opened(kafka_settings(own_kafka.bootstrap, ack_timeout=1.0, partitions=1))
+    _until_it_appends(log, b"before")
+    own_kafka.signal(signal.SIGSTOP)
+    for _ in range(3):
+        assert not _appends(log, b"meanwhile")
+        time.sleep(0.5)
+    own_kafka.signal(signal.SIGCONT)
+    _until_it_appends(log, b"after")
+    assert _appends(log, b"and on")
 
 
 def test_a_log_made_while_the_broker_is_down_works_once_it_is_up(own_kafka: KafkaBroker, opened: Opened) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,24 @@ def test_what_a_killed_broker_did_not_take_it_gets_when_it_is_back(tmp_path: Pat
     until(lambda: sending.writer.floor(0) == end, 120, what="the floor")
     found = [dict(record.headers)["event_id"].decode() for record in records(own_kafka.bootstrap, "again")]
     assert set(found) == {*ids(rows_of([event(0)])), *ids(rows)}
+
+
+def test_what_a_silent_broker_did_not_acknowledge_is_sent_anew_in_order(tmp_path: Path, own_kafka: KafkaBroker) -> None:
+    settings = KafkaDestination(bootstrap_servers=own_kafka.bootstrap, topic="silent", timeout=timedelta(seconds=1))
+    sending = Sending(KafkaEndpoint(settings), tmp_path, Batching(rows=5))
+    sending.deliver(rows_of([event(0)]))
+    own_kafka.signal(signal.SIGSTOP)
+    rows = rows_of(*([event(n)] for n in range(1, 30)), first=1)
+    end = sending.hand_over(rows)
+    until(lambda: sending.writer.trouble is not None, 120, what="trouble")
+    time.sleep(3)
+    own_kafka.signal(signal.SIGCONT)
+    until(lambda: sending.writer.floor(0) == end, 120, what="the floor")
+    found = [dict(record.headers)["event_id"].decode() for record in records(own_kafka.bootstrap, "silent")]
+    last = {each: place for place, each in enumerate(found)}
+    wanted = [*ids(rows_of([event(0)])), *ids(rows)]
+    assert last.keys() == set(wanted)
+    assert sorted(wanted, key=last.__getitem__) == wanted
 
 
 BAD = [

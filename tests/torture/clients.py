@@ -60,6 +60,7 @@ class Client:
         self._record = record.open("a")
         self._pool = urllib3.PoolManager(retries=False, maxsize=1)
         self._number = 0
+        self.acknowledged = 0  # requests
         self._pending: Request | None = None
         self._later: deque[Request] = deque()
         self._finish = threading.Event()
@@ -94,6 +95,7 @@ class Client:
     def _send(self, request: Request, *, again: bool = False) -> None:
         self._ledger.requests += 1
         status, answer = self._post(request)
+        self.acknowledged += status == 200
         if again:
             return  # acknowledged before: this one may fail
         if status == 200:

@@ -126,12 +126,12 @@ def _zombie(parts: Parts, fault: Fault) -> Heal | None:
 
 def _fill(parts: Parts) -> Heal:
     ballast = parts.data / "ballast"
-    with ballast.open("wb") as file, suppress(OSError):
+    with (
+        ballast.open("wb", buffering=0) as file,
+        suppress(OSError),
+    ):  # unbuffered: nothing is left that closing would write
         while True:
             file.write(b"\0" * 65536)
-            file.flush()
-    with suppress(OSError):
-        file.close()
     return lambda: ballast.unlink(missing_ok=True)
 
 

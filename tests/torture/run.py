@@ -45,9 +45,9 @@ def run(directory: Path, *, minutes: float, seed: int, local: bool) -> bool:
             break
         say("; ".join(map(str, faults)))
         harmed = play(parts, faults)
-        seconds = _recovery(parts)
+        seconds = _recovery(parts, clients)
         if seconds is None:
-            found.wrong.append(f"stuck: after {'; '.join(map(str, faults))} nothing was caught up in {_CATCH_UP:.0f} s")
+            found.wrong.append(f"stuck: after {'; '.join(map(str, faults))}, for {_CATCH_UP:.0f} s")
             break
         done.append((harmed, seconds))
         say(f"  caught up after {seconds:.1f} s; {len(ledger.acknowledged):,} events acknowledged")
@@ -70,10 +70,17 @@ def say(text: str) -> None:
     print(f"{time.strftime('%T')} {text}", flush=True)
 
 
-def _recovery(parts: Parts) -> float | None:
-    """Seconds until what the log has now is safe in every destination; None where that takes too long."""
+def _recovery(parts: Parts, clients: Sequence[Client]) -> float | None:
+    """Seconds until every client is served and what the log has then is safe everywhere; None where that takes too long."""
     began = time.monotonic()
     if not parts.wait(parts.is_ready, _CATCH_UP, "a gateway that is ready"):
+        return None
+    before = [client.acknowledged for client in clients]
+
+    def served() -> bool:
+        return all(client.acknowledged > count for client, count in zip(clients, before, strict=True))
+
+    if not parts.wait(served, _CATCH_UP - (time.monotonic() - began), "an acknowledgement for every client"):
         return None
     _, log = parts.config()
     with closing(log):

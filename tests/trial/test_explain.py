@@ -30,10 +30,26 @@ steps:
   - filter: event.x LIKE '%, (b%' OR event.m IS NULL
 """
 
+WAITING = """
+steps:
+  - mask: {event.card: last4, "event.users.*.phone": redact}
+  - mask: {event.m: hash}
+  - filter: event.status IS DISTINCT FROM 'ok'
+  - mask: {event.status: redact}
+  - sample: {rate: 0.5, key: event.k, keep: "event.status = 'ok'"}
+  - set: {event.n: event.card}
+"""
+
 
 @pytest.mark.parametrize(
     ("pipeline", "events"),
-    [(PIPELINE, EVENTS[:3]), (NASTY, EVENTS[:3]), ("steps: []\n", EVENTS[:3]), (PARSING, PARSED)],
+    [
+        (PIPELINE, EVENTS[:3]),
+        (WAITING, EVENTS[:3]),
+        (NASTY, EVENTS[:3]),
+        ("steps: []\n", EVENTS[:3]),
+        (PARSING, PARSED),
+    ],
 )
 def test_the_sql_shown_gives_the_rows_that_the_pipeline_gives(
     bench: Bench, pipeline: str, events: tuple[dict[str, Any], ...]

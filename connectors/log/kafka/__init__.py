@@ -19,6 +19,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RetriableError
 
+from connectors.abandoning import abandon
 from connectors.errors import Unavailable
 from connectors.log import Position
 from connectors.log.kafka import times
@@ -64,6 +65,7 @@ class KafkaLog:
         self._in_flight = 0
         self._turns = itertools.count(random.randrange(1000))  # noqa: S311 -- where a process starts to spread
         self._acknowledged_at = float("-inf")
+        self._silent_since: float | None = None
 
     @property
     def partitions(self) -> int:
@@ -114,7 +116,7 @@ class KafkaLog:
             offsets = [future.get(timeout=max(0.0, deadline - time.monotonic())).offset for future in futures]
         except (KafkaError, OSError) as exc:
             raise self._failure(producer, exc) from exc
-        self._acknowledged_at = time.monotonic()
+        self._acknowledged_at, self._silent_since = time.monotonic(), None
         return Position(topic, numbers[turn], offsets[0])
 
     def check(self) -> None:
@@ -172,7 +174,10 @@ class KafkaLog:
     def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=self._settings.ack_timeout)
+            try:
+                producer.close(timeout=self._settings.ack_timeout)
+            except KafkaError:  # something is under way still, and nobody waits for it any more
+                abandon(producer)
 
     def _topic_of(self, stream: str) -> str:
         return (
@@ -208,16 +213,29 @@ class KafkaLog:
             self._in_flight -= size
 
     def _failure(self, producer: KafkaProducer, exc: BaseException) -> Unavailable:
-        """What to tell the sender. A producer that failed for another reason than the brokers' absence is done with."""
-        if not isinstance(exc, RetriableError | KafkaTimeoutError | MessageSizeTooLargeError | OSError):
-            with self._connecting:
-                spent = self._producer is producer
-                if spent:
-                    self._producer = None
-            if spent:
-                _log.warning("kafka_producer_replaced", topic=self._settings.topic, error=type(exc).__name__)
-                threading.Thread(target=producer.close, kwargs={"timeout": 0}, daemon=True).start()
+        """What to tell the sender. A producer that will not get well by itself is done with; there is a new one then.
+
+        That is one that failed for another reason than the brokers' absence, and one that nothing has been acknowledged
+        to for `ack_timeout` since an append gave up on it: kafka-python's waits for ever, once a batch it had sent
+        has expired, for an id that it does not ask for (3.0.12, `TransactionManager.reset_producer_id`).
+        """
+        if isinstance(exc, RetriableError | KafkaTimeoutError | OSError):
+            now = time.monotonic()
+            self._silent_since = now if self._silent_since is None else self._silent_since
+            spent = now - self._silent_since > self._settings.ack_timeout
+        else:
+            spent = not isinstance(exc, MessageSizeTooLargeError)
+        if spent:
+            self._replace(producer, exc)
         return unavailable(self._settings, "the log did not acknowledge", exc)
+
+    def _replace(self, producer: KafkaProducer, exc: BaseException) -> None:
+        with self._connecting:
+            if self._producer is not producer:
+                return
+            self._producer = self._silent_since = None
+        _log.warning("kafka_producer_replaced", topic=self._settings.topic, error=type(exc).__name__)
+        threading.Thread(target=abandon, args=(producer,), daemon=True).start()
 
     def _connected(self, deadline: float) -> tuple[KafkaProducer, Places]:
         producer, places = self._producer, self._places

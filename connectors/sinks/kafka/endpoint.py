@@ -19,6 +19,7 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from connectors.abandoning import abandon
 from connectors.errors import ConfigError, Transient
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.documents import EVENT_ID, Documents
@@ -162,7 +163,7 @@ class KafkaConnection:
         """Ends the producer: what it has not delivered by now it never will, so nothing arrives out of turn."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=0)
+            abandon(producer)
 
     def _records(self, stream: str, rows: pa.Table) -> list[_Record]:
         made = self._documents.of(stream, rows)

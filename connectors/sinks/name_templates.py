@@ -50,14 +50,14 @@ def complaint(text: str, letters: Letters = "any") -> str | None:
     return None
 
 
-def check_path(key: str, text: str) -> Path:
-    """The path that a setting `key` has as its text; ValueError where it is none of an event's."""
+def check_path(text: str) -> Path:
+    """The path that `text` is; ValueError where it is none of an event's."""
     try:
         path = path_of(text)
     except ValueError as exc:
-        raise ValueError(f"{key}: {exc}; write event_id, source or event.<field>") from None
+        raise ValueError(f"{exc}; write event_id, source or event.<field>") from None
     if path not in (("event_id",), ("source",)) and not (len(path) > 1 and path[0] in _ROOTS):
-        raise ValueError(f"{key}: {text[:60]!r} is no part of an event; write event_id, source or event.<field>")
+        raise ValueError(f"{text[:60]!r} is no part of an event; write event_id, source or event.<field>")
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -51,31 +52,32 @@ class Web(Sent, frozen=True, kw_only=True):
     timeout: Timeout = timedelta(seconds=30)
 
 
-def check_web(settings: Web, url: str, key: str = "url") -> None:
-    """ValueError with a sentence where an address or the certificates cannot be used. It shows nothing of the address."""
+def wrong_web(settings: Web, url: str, key: str = "url") -> Iterator[str]:
+    """What is wrong with an address or the certificates. It shows nothing of the address."""
     remedy = "write https://host:port/path"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"{key}: its host or port cannot be read; {remedy}") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(f"{key}: neither http:// nor https://; {remedy}")
-    if parts.fragment:
-        raise ValueError(f"{key}: a fragment ('#…') has no place in it; {remedy}")
+        yield f"{key}: its host or port cannot be read; {remedy}"
+    else:
+        if parts.scheme not in ("http", "https") or not host:
+            yield f"{key}: neither http:// nor https://; {remedy}"
+        elif parts.fragment:
+            yield f"{key}: a fragment ('#…') has no place in it; {remedy}"
     if settings.client_key is not None and settings.client_cert is None:
-        raise ValueError("client_key: there is no client_cert to go with it; give both or none")
+        yield "client_key: there is no client_cert to go with it; give both or none"
 
 
-def check_name(key: str, template: str, letters: Letters) -> None:
-    """ValueError where `template` is none that names can be made of."""
+def wrong_name(key: str, template: str, letters: Letters) -> Iterator[str]:
+    """Why names cannot be made of `template`."""
     if (wrong := complaint(template, letters)) is not None:
-        raise ValueError(f"{key}: {wrong}")
+        yield f"{key}: {wrong}"
 
 
-def check_header(name: str, value: str) -> None:
-    """ValueError for what cannot be an HTTP header (RFC 9110, section 5)."""
+def wrong_header(key: str, name: str, value: str) -> Iterator[str]:
+    """Why this cannot be an HTTP header (RFC 9110, section 5)."""
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ValueError(f"headers: {name[:60]!r} is no name of a header")
+        yield f"{key}: {name[:60]!r} is no name of a header"
     if not re.fullmatch(r"[\t\x20-\x7e]*", value):
-        raise ValueError(f"headers: {name}: a header has only visible ASCII characters and spaces")
+        yield f"{key}: {name[:60]}: a header has only visible ASCII characters and spaces"

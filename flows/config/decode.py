@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import UNSET
 
+from connectors.sinks.complaints import Complaints
 from connectors.values import Secret, as_written
 from flows.config import nodes
 from flows.config.leaf import NUMBERS, Surroundings, read_key, read_leaf, wrong
@@ -86,9 +87,22 @@ class Decoder:
             return cls(**given) if not hasattr(cls, "__post_init__") else UNSET
         try:
             return cls(**given)
+        except Complaints as exc:
+            for told in exc.told:
+                self._complain(cls, told, path)
         except (ValueError, TypeError) as exc:  # what a struct's own __post_init__ refuses
             self._report.add(path, str(exc))
-            return UNSET
+        return UNSET
+
+    def _complain(self, cls: type[msgspec.Struct], told: str, path: str) -> None:
+        """Tells `key: what is wrong; remedy` where the key stands, if it does."""
+        key, _, what = told.partition(": ")
+        at = _join(path, key)
+        if key.partition(".")[0] not in _fields(cls) or not self._report.has(at):
+            self._report.add(path, told)
+            return
+        what, _, remedy = what.partition("; ")
+        self._report.add(at, what, remedy or None)
 
     def _one_key(self, union: OneKey, node: Node, path: str) -> Any:
         if not isinstance(node, nodes.Mapping) or len(node.entries) != 1:

@@ -61,6 +61,43 @@ def test_a_file_with_many_mistakes_gives_all_of_them_with_line_and_column(proble
         assert problem.severity == "error"
 
 
+SENT = f"""\
+destinations:
+  search: {{type: elasticsearch, url: "es:9200", index: "{{event.x}}", username: me}}
+  siem: {{type: splunk_hec, url: "https://siem:8088?x=1", token: "${{TOKEN}}", fields: {{a: "{{b", stream: x}}}}
+  siem2: {{type: syslog, address: "siem:6514", severity: loud, cef: {{vendor: headrace}}}}
+  alerts: {{type: http, url: "ftp://x", headers: {{Host: y, "a b": z}}}}
+  topic: {{type: kafka, bootstrap_servers: "", key: offset}}
+  dw: {{type: snowflake, account: a, database: "E V", table: "{{x}}"}}
+streams:
+  web: {{id: {ID}, routes: [{{to: [search, siem, siem2, alerts, topic, dw]}}]}}
+"""
+
+
+def test_all_that_is_wrong_with_a_destination_is_told_at_once_each_at_its_key(problems: Problems) -> None:
+    found = problems(SENT, TOKEN="two words")
+    assert [(p.line, p.path.removeprefix("destinations."), p.message) for p in found] == [
+        (2, "search.url", "neither http:// nor https://"),
+        (2, "search.index", "events could choose any name"),
+        (2, "search.username", "goes with a password"),
+        (3, "siem.url", "a query or a user has no place in it"),
+        (3, "siem.token", "empty, or with characters that no token has"),
+        (3, "siem.fields", "stream is always there"),
+        (3, "siem.fields.a", "'{b': a brace belongs to a field, such as {source} or {event.host}"),
+        (4, "siem2.address", "neither tcp:// nor tls://"),
+        (4, "siem2.severity", "unknown 'loud'"),
+        (5, "alerts.url", "neither http:// nor https://"),
+        (5, "alerts.headers", "'a b' is no name of a header"),
+        (5, "alerts.headers", "Host is headrace's to set"),
+        (6, "topic.bootstrap_servers", "is empty"),
+        (6, "topic.key", "'offset' is no part of an event"),
+        (7, "dw", "password: missing; sign in with a password, a private_key_file or a token"),
+        (7, "dw.database", "is no name"),
+        (7, "dw.table", "only {stream} can stand in it, for the stream's name"),
+    ]
+    assert not any("two words" in f"{p.message} {p.suggestion}" for p in found)
+
+
 def test_load_refuses_with_all_the_problems(write: Callable[[str], Path]) -> None:
     with pytest.raises(InvalidConfig) as refused:
         load(write(TEN_MISTAKES))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
 
-from connectors.sinks.sent import Web, check_name, check_web
+from connectors.sinks.complaints import refuse
+from connectors.sinks.sent import Web, wrong_name, wrong_web
 from connectors.values import Secret
 
 
@@ -35,15 +37,19 @@ class ElasticsearchDestination(
     compress: bool = True
 
     def __post_init__(self) -> None:
+        refuse(self._wrong())
+
+    def _wrong(self) -> Iterator[str]:
         if not self.urls:
-            raise ValueError("url: an empty list; write https://host:9200")
+            yield "url: an empty list; write https://host:9200"
         for url in self.urls:
-            check_web(self, url)
-        check_name("index", self.index, "lower")
+            yield from wrong_web(self, url)
+        yield from wrong_name("index", self.index, "lower")
         if (self.username is None) != (self.password is None):
-            raise ValueError("username: goes with a password; give both or none")
+            given, other = ("username", "password") if self.password is None else ("password", "username")
+            yield f"{given}: goes with a {other}; give both or none"
         if self.api_key is not None and self.username is not None:
-            raise ValueError("api_key: there is a username too; keep one of them")
+            yield "api_key: there is a username too; keep one of them"
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.http.texts import check_body, check_url, field_phrase
-from connectors.sinks.sent import Web, check_header, check_web
+from connectors.sinks.sent import Web, wrong_header, wrong_web
 from connectors.values import Secret
 
 _OURS = ("content-type", "content-length", "content-encoding", "host", "transfer-encoding")
@@ -61,20 +62,7 @@ class HttpDestination(Web, frozen=True, forbid_unknown_fields=True, kw_only=True
     compress: bool = False
 
     def __post_init__(self) -> None:
-        _check("url", check_url, self.url)
-        check_web(self, self.url.replace("{stream}", "stream"))
-        for name, value in self.headers.items():
-            check_header(name, value)
-            _check(f"headers: {name}", field_phrase, value)
-            if name.lower() in _OURS:
-                raise ValueError(f"headers: {name} is headrace's to set; remove it")
-        _check("body", check_body, self.body)
-        if isinstance(self.body, str) and self.one_each is False:
-            raise ValueError("body: a text is sent one a request; remove the format, or write a mapping")
-        self._check_credentials()
-        check_header(self.sign_header, "")
-        if self.sign_key is not None and not self.sign_key:
-            raise ValueError("sign_key: is empty")
+        refuse(self._wrong())
 
     @property
     def one_each(self) -> bool:
@@ -90,22 +78,32 @@ class HttpDestination(Web, frozen=True, forbid_unknown_fields=True, kw_only=True
             return "Basic " + b64encode(f"{self.username!s}:{str.__str__(self.password)}".encode()).decode()
         return None
 
-    def _check_credentials(self) -> None:
+    def _wrong(self) -> Iterator[str]:
+        yield from complained("url", check_url, self.url)
+        yield from wrong_web(self, self.url.replace("{stream}", "stream"))
+        for name, value in self.headers.items():
+            yield from wrong_header("headers", name, value)
+            yield from complained(f"headers: {name}", field_phrase, value)
+            if name.lower() in _OURS:
+                yield f"headers: {name} is headrace's to set; remove it"
+        yield from complained("body", check_body, self.body)
+        if isinstance(self.body, str) and self.one_each is False:
+            yield "body: a text is sent one a request; remove the format, or write a mapping"
+        yield from self._wrong_credentials()
+        yield from wrong_header("sign_header", self.sign_header, "")
+        if self.sign_key is not None and not self.sign_key:
+            yield "sign_key: is empty"
+
+    def _wrong_credentials(self) -> Iterator[str]:
         if (self.username is None) != (self.password is None):
-            raise ValueError("username: goes with a password; give both or none")
+            given, other = ("username", "password") if self.password is None else ("password", "username")
+            yield f"{given}: goes with a {other}; give both or none"
         if self.bearer_token is not None and self.username is not None:
-            raise ValueError("bearer_token: there is a username too; keep one of them")
+            yield "bearer_token: there is a username too; keep one of them"
         if self.bearer_token is not None and not re.fullmatch(r"[!-~]+", self.bearer_token):
-            raise ValueError("bearer_token: empty, or with characters that no token has")
+            yield "bearer_token: empty, or with characters that no token has"
         if self.username is not None and ":" in self.username:
-            raise ValueError("username: a colon cannot stand in it")
+            yield "username: a colon cannot stand in it"
         theirs = next((name for name in self.headers if name.lower() == "authorization"), None)
         if theirs is not None and (self.bearer_token is not None or self.username is not None):
-            raise ValueError(f"headers: {theirs} is made of the credentials; keep one of them")
-
-
-def _check(key: str, check: Callable[[Any], object], value: Any) -> None:
-    try:
-        check(value)
-    except ValueError as exc:
-        raise ValueError(f"{key}: {exc}") from None
+            yield f"headers: {theirs} is made of the credentials; keep one of them"

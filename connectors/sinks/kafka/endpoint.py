@@ -124,7 +124,7 @@ class KafkaConnection:
         self._endpoint = endpoint
         self._patience = settings.timeout.total_seconds() + 2
         self._topic = NameTemplate(settings.topic, "any")
-        self._key = check_path("key", settings.key)
+        self._key = check_path(settings.key)
         self._documents = Documents()
         self._producer: KafkaProducer | None = None
 

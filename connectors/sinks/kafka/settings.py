@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.name_templates import check_path
-from connectors.sinks.sent import Sent, Timeout, check_name
+from connectors.sinks.sent import Sent, Timeout, wrong_name
 
 _OURS = frozenset(
     {"acks", "bootstrap_servers", "enable_idempotence", "key_serializer", "transactional_id", "value_serializer"}
@@ -38,10 +40,13 @@ class KafkaDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        refuse(self._wrong())
+
+    def _wrong(self) -> Iterator[str]:
         if not self.bootstrap_servers:
-            raise ValueError("bootstrap_servers: is empty; write host:port")
-        check_name("topic", self.topic, "any")
-        check_path("key", self.key)
+            yield "bootstrap_servers: is empty; write host:port"
+        yield from wrong_name("topic", self.topic, "any")
+        yield from complained("key", check_path, self.key)
         if not self.options:
             return
         from kafka import (
@@ -50,8 +55,6 @@ class KafkaDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
         for name in self.options:
             if name in _OURS:
-                raise ValueError(f"options: {name} is headrace's to set; remove it")
-            if name not in KafkaProducer.DEFAULT_CONFIG:
-                raise ValueError(
-                    f"options: {name[:60]!r} is no option of a kafka-python producer; see its documentation"
-                )
+                yield f"options: {name} is headrace's to set; remove it"
+            elif name not in KafkaProducer.DEFAULT_CONFIG:
+                yield f"options: {name[:60]!r} is no option of a kafka-python producer; see its documentation"

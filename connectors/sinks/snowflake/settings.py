@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.snowflake.identifiers import check_table, resolved, table_name
 from connectors.values import Between, Bytes, Secret
 
@@ -68,23 +69,7 @@ class SnowflakeDestination(
     commit_bytes: Bytes = 268_435_456
 
     def __post_init__(self) -> None:
-        for key in ("database", "schema", "offsets_table"):
-            _check(key, resolved, getattr(self, key))
-        _check("table", check_table, self.table)
-        ways = [key for key in ("password", "private_key_file", "token") if getattr(self, key) is not None]
-        if not ways:
-            raise ValueError("password: missing; sign in with a password, a private_key_file or a token")
-        if len(ways) > 1:
-            raise ValueError(f"{ways[1]}: there is a {ways[0]} too; keep one of them")
-        if self.user is None and ways != ["token"]:
-            raise ValueError(f"user: missing; the {ways[0]} is somebody's: name them")
-        if self.private_key_passphrase is not None and self.private_key_file is None:
-            raise ValueError("private_key_passphrase: there is no private_key_file to go with it; remove it")
-        chosen = (self.authenticator or "").lower()
-        if chosen in ("externalbrowser", "username_password_mfa", "oauth_authorization_code"):
-            raise ValueError(f"authenticator: {chosen} asks a person; write one of {_WITHOUT_A_PERSON}")
-        if ways == ["token"] and not chosen:
-            raise ValueError("authenticator: missing; a token is of a kind: write oauth or programmatic_access_token")
+        refuse(self._wrong())
 
     @property
     def place(self) -> tuple[str, str]:
@@ -95,9 +80,22 @@ class SnowflakeDestination(
         """The name of the table of the stream (or rollup) of this name."""
         return table_name(self.table, stream)
 
-
-def _check(key: str, check: Callable[[str], object], text: str) -> None:
-    try:
-        check(text)
-    except ValueError as exc:
-        raise ValueError(f"{key}: {exc}") from None
+    def _wrong(self) -> Iterator[str]:
+        for key in ("database", "schema", "offsets_table"):
+            yield from complained(key, resolved, getattr(self, key))
+        yield from complained("table", check_table, self.table)
+        if self.private_key_passphrase is not None and self.private_key_file is None:
+            yield "private_key_passphrase: there is no private_key_file to go with it; remove it"
+        chosen = (self.authenticator or "").lower()
+        if chosen in ("externalbrowser", "username_password_mfa", "oauth_authorization_code"):
+            yield f"authenticator: {chosen} asks a person; write one of {_WITHOUT_A_PERSON}"
+        ways = [key for key in ("password", "private_key_file", "token") if getattr(self, key) is not None]
+        if not ways:
+            yield "password: missing; sign in with a password, a private_key_file or a token"
+            return
+        if len(ways) > 1:
+            yield f"{ways[1]}: there is a {ways[0]} too; keep one of them"
+        if self.user is None and ways != ["token"]:
+            yield f"user: missing; the {ways[0]} is somebody's: name them"
+        if ways == ["token"] and not chosen:
+            yield "authenticator: missing; a token is of a kind: write oauth or programmatic_access_token"

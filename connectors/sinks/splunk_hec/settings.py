@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 
+from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.phrase import phrase
-from connectors.sinks.sent import Rows, Web, check_name, check_web
+from connectors.sinks.sent import Rows, Web, wrong_name, wrong_web
 from connectors.values import Between, Bytes, Secret
 
 AckTimeout = Annotated[timedelta, Between(timedelta(seconds=1), timedelta(hours=1))]
@@ -51,28 +53,26 @@ class SplunkHecDestination(
     batch_bytes: Bytes = 1_000_000
 
     def __post_init__(self) -> None:
-        check_web(self, self.url)
-        if urlsplit(self.url).query or urlsplit(self.url).username is not None:
-            raise ValueError("url: a query or a user has no place in it; write https://host:8088")
+        refuse(self._wrong())
+
+    def _wrong(self) -> Iterator[str]:
+        unread = list(wrong_web(self, self.url))
+        yield from unread
+        if not unread and (urlsplit(self.url).query or urlsplit(self.url).username is not None):
+            yield "url: a query or a user has no place in it; write https://host:8088"
         for name in ("index", "host", "source", "sourcetype"):
-            _checked(name, getattr(self, name) or "")
-        if self.index and phrase(self.index).constant is None:
-            check_name("index", self.index, "lower")
+            unread = list(complained(name, phrase, getattr(self, name) or ""))
+            yield from unread
+            if name == "index" and self.index and not unread and phrase(self.index).constant is None:
+                yield from wrong_name("index", self.index, "lower")
         for name, text in self.fields.items():
-            _checked(f"fields.{name}", text)
+            yield from complained(f"fields.{name}", phrase, text)
             if name in ("event_id", "stream"):
-                raise ValueError(f"fields: {name} is always there; take another name")
+                yield f"fields: {name} is always there; take another name"
         if not re.fullmatch(r"[!-~]+", self.token):
-            raise ValueError("token: empty, or with characters that no token has")
+            yield "token: empty, or with characters that no token has"
 
     @property
     def base(self) -> str:
         """The collector's address up to and without `/services/…`."""
         return str.__str__(self.url).split("/services/collector")[0].rstrip("/")
-
-
-def _checked(name: str, text: str) -> None:
-    try:
-        phrase(text)
-    except ValueError as exc:
-        raise ValueError(f"{name}: {exc}") from None

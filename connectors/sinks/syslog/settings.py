@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.phrase import phrase
 from connectors.sinks.sent import Concurrency, Rows, Sent, Timeout
 from connectors.values import Between, Bytes, Secret
@@ -48,11 +50,15 @@ class Cef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     extensions: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in (*self.__struct_fields__[:-1], *self.extensions):
-            phrase(self.extensions[name] if name in self.extensions else getattr(self, name))
-        for name in self.extensions:
+        refuse(self._wrong())
+
+    def _wrong(self) -> Iterator[str]:
+        for name in self.__struct_fields__[:-1]:
+            yield from complained(name, phrase, getattr(self, name))
+        for name, text in self.extensions.items():
+            yield from complained(f"extensions.{name}", phrase, text)
             if not re.fullmatch(r"[A-Za-z0-9_.\[\]]{1,100}", name):
-                raise ValueError(f"extensions: {name[:60]!r} is no CEF key; use letters, digits, '_' and '.'")
+                yield f"extensions: {name[:60]!r} is no CEF key; use letters, digits, '_' and '.'"
 
 
 class SyslogDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="syslog"):
@@ -108,22 +114,7 @@ class SyslogDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=T
     concurrency: Concurrency = 1
 
     def __post_init__(self) -> None:
-        self._check_address()
-        for name in ("facility", "severity", "hostname", "app_name", "procid", "msgid", "message"):
-            _checked(name, getattr(self, name) or "")
-        for name, text in self.structured_data.items():
-            _checked(f"structured_data.{name}", text)
-            if not _SD_NAME.fullmatch(name) or name in ("event_id", "stream"):
-                raise ValueError(
-                    f"structured_data: {name[:60]!r} cannot be used; take another name of 1–32 ASCII letters"
-                )
-        if not _SD_ID.fullmatch(self.sd_id) or len(self.sd_id) > 32:
-            raise ValueError(f"sd_id: {self.sd_id[:60]!r} is none; write name@<private enterprise number>")
-        facility, severity = phrase(self.facility).constant, phrase(self.severity).constant
-        if facility is not None and facility not in (*FACILITIES, *map(str, range(24))):
-            raise ValueError(f"facility: unknown {facility[:60]!r}; one of {', '.join(FACILITIES)}")
-        if severity is not None and severity not in (*SEVERITIES, *map(str, range(8))):
-            raise ValueError(f"severity: unknown {severity[:60]!r}; one of {', '.join(SEVERITIES)}")
+        refuse(self._wrong())
 
     @property
     def is_tls(self) -> bool:
@@ -140,26 +131,43 @@ class SyslogDestination(Sent, frozen=True, forbid_unknown_fields=True, kw_only=T
         """The server's port: 6514 for TLS and 601 for TCP unless the address says so."""
         return urlsplit(self.address).port or (6514 if self.is_tls else 601)
 
-    def _check_address(self) -> None:
+    def _wrong(self) -> Iterator[str]:
+        yield from self._wrong_address()
+        for name in ("hostname", "app_name", "procid", "msgid", "message"):
+            yield from complained(name, phrase, getattr(self, name) or "")
+        yield from _unknown("facility", self.facility, FACILITIES, 24)
+        yield from _unknown("severity", self.severity, SEVERITIES, 8)
+        for name, text in self.structured_data.items():
+            yield from complained(f"structured_data.{name}", phrase, text)
+            if not _SD_NAME.fullmatch(name) or name in ("event_id", "stream"):
+                yield f"structured_data: {name[:60]!r} cannot be used; take another name of 1–32 ASCII letters"
+        if not _SD_ID.fullmatch(self.sd_id) or len(self.sd_id) > 32:
+            yield f"sd_id: {self.sd_id[:60]!r} is none; write name@<private enterprise number>"
+
+    def _wrong_address(self) -> Iterator[str]:
         remedy = "write tcp://host:port or tls://host:6514"
         parts = urlsplit(self.address)
         if parts.scheme not in ("tcp", "tls"):
-            raise ValueError(f"address: neither tcp:// nor tls://; {remedy}")
+            yield f"address: neither tcp:// nor tls://; {remedy}"
+            return
         try:
             host, _ = parts.hostname, parts.port
         except ValueError:
-            raise ValueError(f"address: its port is no number of 1–65535; {remedy}") from None
+            yield f"address: its port is no number of 1–65535; {remedy}"
+            return
         if not host or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
-            raise ValueError(f"address: not a host and a port alone; {remedy}")
+            yield f"address: not a host and a port alone; {remedy}"
         given = [n for n in ("ca_file", "client_cert", "client_key", "server_name") if getattr(self, n) is not None]
         if given and not self.is_tls:
-            raise ValueError(f"{given[0]}: means nothing without TLS; write tls:// in the address, or remove it")
+            yield f"{given[0]}: means nothing without TLS; write tls:// in the address, or remove it"
         if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key: there is no client_cert to go with it; give both or none")
+            yield "client_key: there is no client_cert to go with it; give both or none"
 
 
-def _checked(name: str, text: str) -> None:
-    try:
-        phrase(text)
-    except ValueError as exc:
-        raise ValueError(f"{name}: {exc}") from None
+def _unknown(key: str, text: str, known: Collection[str], count: int) -> Iterator[str]:
+    """What is wrong with a text that is to be one of the names `known`, or a number below `count`, or made of fields."""
+    unread = list(complained(key, phrase, text))
+    yield from unread
+    constant = None if unread else phrase(text).constant
+    if constant is not None and constant not in (*known, *map(str, range(count))):
+        yield f"{key}: unknown {constant[:60]!r}; one of {', '.join(known)}"

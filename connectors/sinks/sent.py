@@ -52,19 +52,23 @@ class Web(Sent, frozen=True, kw_only=True):
     timeout: Timeout = timedelta(seconds=30)
 
 
-def wrong_web(settings: Web, url: str, key: str = "url") -> Iterator[str]:
-    """What is wrong with an address or the certificates. It shows nothing of the address."""
+def wrong_url(url: str) -> Iterator[str]:
+    """What is wrong with the address `url`. It shows nothing of it."""
     remedy = "write https://host:port/path"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        yield f"{key}: its host or port cannot be read; {remedy}"
-    else:
-        if parts.scheme not in ("http", "https") or not host:
-            yield f"{key}: neither http:// nor https://; {remedy}"
-        elif parts.fragment:
-            yield f"{key}: a fragment ('#…') has no place in it; {remedy}"
+        yield f"url: its host or port cannot be read; {remedy}"
+        return
+    if parts.scheme not in ("http", "https") or not host:
+        yield f"url: neither http:// nor https://; {remedy}"
+    elif parts.fragment:
+        yield f"url: a fragment ('#…') has no place in it; {remedy}"
+
+
+def wrong_certificates(settings: Web) -> Iterator[str]:
+    """What is wrong with our certificate."""
     if settings.client_key is not None and settings.client_cert is None:
         yield "client_key: there is no client_cert to go with it; give both or none"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from connectors.sinks.complaints import refuse
-from connectors.sinks.sent import Web, wrong_name, wrong_web
+from connectors.sinks.sent import Web, wrong_certificates, wrong_name, wrong_url
 from connectors.values import Secret
 
 
@@ -43,7 +43,8 @@ class ElasticsearchDestination(
         if not self.urls:
             yield "url: an empty list; write https://host:9200"
         for url in self.urls:
-            yield from wrong_web(self, url)
+            yield from wrong_url(url)
+        yield from wrong_certificates(self)
         yield from wrong_name("index", self.index, "lower")
         if (self.username is None) != (self.password is None):
             given, other = ("username", "password") if self.password is None else ("password", "username")

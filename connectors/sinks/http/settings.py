@@ -11,7 +11,7 @@ import msgspec
 
 from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.http.texts import check_body, check_url, field_phrase
-from connectors.sinks.sent import Web, wrong_header, wrong_web
+from connectors.sinks.sent import Web, wrong_certificates, wrong_header, wrong_url
 from connectors.values import Secret
 
 _OURS = ("content-type", "content-length", "content-encoding", "host", "transfer-encoding")
@@ -79,8 +79,9 @@ class HttpDestination(Web, frozen=True, forbid_unknown_fields=True, kw_only=True
         return None
 
     def _wrong(self) -> Iterator[str]:
-        yield from complained("url", check_url, self.url)
-        yield from wrong_web(self, self.url.replace("{stream}", "stream"))
+        unread = list(complained("url", check_url, self.url))
+        yield from unread or wrong_url(self.url.replace("{stream}", "stream"))
+        yield from wrong_certificates(self)
         for name, value in self.headers.items():
             yield from wrong_header("headers", name, value)
             yield from complained(f"headers: {name}", field_phrase, value)

@@ -12,7 +12,7 @@ import msgspec
 
 from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.phrase import phrase
-from connectors.sinks.sent import Rows, Web, wrong_name, wrong_web
+from connectors.sinks.sent import Rows, Web, wrong_certificates, wrong_name, wrong_url
 from connectors.values import Between, Bytes, Secret
 
 AckTimeout = Annotated[timedelta, Between(timedelta(seconds=1), timedelta(hours=1))]
@@ -56,8 +56,9 @@ class SplunkHecDestination(
         refuse(self._wrong())
 
     def _wrong(self) -> Iterator[str]:
-        unread = list(wrong_web(self, self.url))
+        unread = list(wrong_url(self.url))
         yield from unread
+        yield from wrong_certificates(self)
         if not unread and (urlsplit(self.url).query or urlsplit(self.url).username is not None):
             yield "url: a query or a user has no place in it; write https://host:8088"
         for name in ("index", "host", "source", "sourcetype"):

@@ -73,6 +73,13 @@ def wrong_certificates(settings: Web) -> Iterator[str]:
         yield "client_key: there is no client_cert to go with it; give both or none"
 
 
+def wrong_pair(username: str | None, password: str | None) -> Iterator[str]:
+    """What is wrong where one of them is there without the other."""
+    if (username is None) != (password is None):
+        given, other = ("username", "password") if password is None else ("password", "username")
+        yield f"{given}: goes with a {other}; give both or none"
+
+
 def wrong_name(key: str, template: str, letters: Letters) -> Iterator[str]:
     """Why names cannot be made of `template`."""
     if (wrong := complaint(template, letters)) is not None:

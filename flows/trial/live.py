@@ -77,7 +77,7 @@ class Live:
     def take(self, lines: StreamLines) -> Iterator[EventTrace]:
         """What leaves the pipeline once these events, in the order of their receipt, have come."""
         if self._tracer is not None:
-            self._hidden |= self._tracer.hidden(self._of_interest(lines))
+            self._hidden |= self._tracer.hidden(lines.where(self._of_interest(lines.table)))
             for event_id in list(self._hidden)[: max(0, len(self._hidden) - _CONCEALED)]:
                 del self._hidden[event_id]
         with bounded_trial(lambda: self._doing):
@@ -96,17 +96,13 @@ class Live:
             came = self._pipeline.finish()
         yield from self._shown(came)
 
-    def _of_interest(self, lines: StreamLines) -> StreamLines:
-        table = self._since_then(lines.table)
-        return msgspec.structs.replace(lines, table=table, ndjson="\n".join(table["line"].to_pylist()).encode())
-
-    def _since_then(self, table: pa.Table) -> pa.Table:
-        """The rows, whose `_offset` is a place, of the events that may be shown."""
+    def _of_interest(self, table: pa.Table) -> pa.Array:
+        """Which rows, whose `_offset` is a place, are of events that may be shown."""
         partitions, offsets = (part.to_numpy() for part in split_places(table["_offset"]))
         shown = np.zeros(table.num_rows, bool)
         for partition, offset in self._since.items():
             shown |= (partitions == partition) & (offsets >= offset)
-        return table.filter(pa.array(shown))
+        return pa.array(shown)
 
     def _shown(self, came: Came) -> Iterator[EventTrace]:
         found: dict[str, EventTrace] = {}
@@ -114,7 +110,7 @@ class Live:
             name = self._default if destination == UNMATCHED else destination
             to = () if name is None else (name,)
             for part in parts:
-                table = self._since_then(part.table)
+                table = part.table.filter(self._of_interest(part.table))
                 json = json_paths(table.schema)
                 for row in table.to_pylist():
                     event_id = row["event_id"]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 import flows.stages
 from connectors.batch import StreamLines
@@ -116,7 +115,7 @@ class Tracer:
         good = [place for place, error in enumerate(errors) if error is None]
         found = [EventTrace(event_id, place, error=errors[place]) for place, event_id in enumerate(ids)]
         if good:
-            events = _taken(lines, good)
+            events = lines.at(good)
             with bounded_trial(lambda: self._doing):
                 if self._memory:
                     seen = self._remembered(events, [ids[place] for place in good], where, raw)
@@ -134,7 +133,7 @@ class Tracer:
         if not good:
             return {}
         with bounded_trial(lambda: self._doing):
-            seen = self._queried(_taken(lines, good), None, raw=False)
+            seen = self._queried(lines.at(good), None, raw=False)
         stages = [list(zip(own, shown, strict=True)) for own, shown in zip(seen.own, seen.shown, strict=True)]
         return {ids[place]: originals(stage[row] for stage in stages) for row, place in enumerate(good)}
 
@@ -283,11 +282,6 @@ class Tracer:
 def _ids(lines: StreamLines) -> list[str]:
     columns = (lines.table.column(name).to_pylist() for name in ("request_id", "index"))
     return [f"{request}-{index}" for request, index in zip(*columns, strict=True)]
-
-
-def _taken(lines: StreamLines, places: list[int]) -> StreamLines:
-    table = lines.table.take(pa.array(places, pa.int64()))
-    return StreamLines(lines.stream, table, "\n".join(table.column("line").to_pylist()).encode())
 
 
 def _set_aside(step: Step) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from connectors.sinks.complaints import refuse
-from connectors.sinks.sent import Web, wrong_certificates, wrong_name, wrong_url
+from connectors.sinks.sent import Web, wrong_certificates, wrong_name, wrong_pair, wrong_url
 from connectors.values import Secret
 
 
@@ -46,9 +46,7 @@ class ElasticsearchDestination(
             yield from wrong_url(url)
         yield from wrong_certificates(self)
         yield from wrong_name("index", self.index, "lower")
-        if (self.username is None) != (self.password is None):
-            given, other = ("username", "password") if self.password is None else ("password", "username")
-            yield f"{given}: goes with a {other}; give both or none"
+        yield from wrong_pair(self.username, self.password)
         if self.api_key is not None and self.username is not None:
             yield "api_key: there is a username too; keep one of them"
 

@@ -11,7 +11,7 @@ import msgspec
 
 from connectors.sinks.complaints import complained, refuse
 from connectors.sinks.http.texts import check_body, check_url, field_phrase
-from connectors.sinks.sent import Web, wrong_certificates, wrong_header, wrong_url
+from connectors.sinks.sent import Web, wrong_certificates, wrong_header, wrong_pair, wrong_url
 from connectors.values import Secret
 
 _OURS = ("content-type", "content-length", "content-encoding", "host", "transfer-encoding")
@@ -96,9 +96,7 @@ class HttpDestination(Web, frozen=True, forbid_unknown_fields=True, kw_only=True
             yield "sign_key: is empty"
 
     def _wrong_credentials(self) -> Iterator[str]:
-        if (self.username is None) != (self.password is None):
-            given, other = ("username", "password") if self.password is None else ("password", "username")
-            yield f"{given}: goes with a {other}; give both or none"
+        yield from wrong_pair(self.username, self.password)
         if self.bearer_token is not None and self.username is not None:
             yield "bearer_token: there is a username too; keep one of them"
         if self.bearer_token is not None and not re.fullmatch(r"[!-~]+", self.bearer_token):

@@ -62,9 +62,9 @@ class _Edition(TableWriter):
     def _marks(self) -> dict[str, int]:
         return super()._marks() | {_app_id(self._identity, p): offset for p, offset in sorted(self._further().items())}
 
-    def _refuse_if_moved(self, handle: DeltaTable) -> None:
-        super()._refuse_if_moved(handle)
-        if any(reached(handle, self._identity, partition) != self._reached[partition] for partition in self._next):
+    def _refuse_if_moved(self) -> None:
+        super()._refuse_if_moved()
+        if any(self._version_of(_app_id(self._identity, p)) != self._reached[p] for p in self._next):
             raise Fenced(
                 f"{self._uri}: a dataflow with another configuration has committed letters",
                 remedy="stop the other `headrace run`; only one may write a log's tables",

@@ -95,6 +95,21 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_push.py::test_a_refused_row_is_a_dead_letter_before_the_floor_passes_it",
     ),
+    "acknowledged-by-the-indexer": Mechanism(
+        "1",
+        "what a collector took counts as delivered once it has acknowledged it",
+        (("connectors/sinks/splunk_hec/endpoint.py", "*self._unacknowledged(taken)]", "]"),),
+        "tests/siem/test_acknowledgement.py::test_killed_between_the_answer_and_the_acknowledgement_it_is_sent_again",
+        slow=True,
+    ),
+    "number-given-twice": Mechanism(
+        "1",
+        "what a collector took under a number that it gives again is sent again",
+        (("connectors/sinks/splunk_hec/endpoint.py", "forgotten += taken.get(number, ())", "pass"),),
+        "tests/siem/test_acknowledgement.py"
+        "::test_killed_between_two_parts_of_a_batch_it_counts_anew_and_loses_none_of_them",
+        slow=True,
+    ),
     "rejected-is-kept": Mechanism(
         "1",
         "what a strict schema refuses is a dead letter before its table is committed",

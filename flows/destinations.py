@@ -17,7 +17,6 @@ from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.settings import KafkaDestination
-from connectors.sinks.letters_writer import LettersWriter
 from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
@@ -56,7 +55,7 @@ def open_writers(
             )
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)
-    writers[dead_letters.NAME] = LettersWriter(letters, log.identity)
+    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
     return writers
 
 

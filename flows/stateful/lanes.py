@@ -123,7 +123,7 @@ def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> 
     pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine(), bounded)
     kept = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
     overlap = Overlap(store.overlap, lambda: letters_there(kept, name))
-    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), bounded, overlap)
+    return Lane(name, store, reader, pipeline, letters_of(config.streams, log.place, version), bounded, overlap)
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

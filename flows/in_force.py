@@ -1,0 +1,241 @@
+"""Which configuration an event goes through: the one that was in force when its record was first read.
+
+A destination that is behind reads records again, and so does every one after a crash. Were they to go through a
+configuration that came meanwhile, an event could reach a destination that it was never on its way to, or none at all. So
+the pipelines of earlier configurations are kept for each partition of the log, with the offset up to which each was in
+force, until all destinations are past it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.batch import StreamLines
+from connectors.errors import HeadraceError
+from connectors.logger import get_logger
+from connectors.values import Secret
+from flows.config import DEFAULT_DESTINATION, Config, Stream, config_version
+from flows.config.environment import expand
+from flows.config.settings import Limits
+from flows.position import Position
+
+_log = get_logger()
+
+_LITERAL = Secret("").template
+
+
+class Pipelines(msgspec.Struct, frozen=True):
+    """What one configuration makes of events: its streams by name, and where those go that no route takes."""
+
+    version: str
+    streams: dict[str, Stream]
+    default: str | None
+
+    def makes_the_same(self, other: Pipelines) -> bool:
+        """Whether both make the same of all events."""
+        return (self.streams, self.default) == (other.streams, other.default)
+
+
+def pipelines_of(config: Config, version: str | None = None) -> Pipelines:
+    """Those of a configuration, which dead letters name by `version` (default: its own)."""
+    default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
+    return Pipelines(version or config_version(config), config.streams, default)
+
+
+class _Term(msgspec.Struct, frozen=True):
+    """Pipelines that were in force up to the offset `until`, from where those before them were no more."""
+
+    until: int
+    pipelines: Pipelines
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """Of one partition: the pipelines in force, and those before them, oldest first."""
+
+    now: Pipelines
+    earlier: tuple[_Term, ...] = ()
+
+
+class Terms(Protocol):
+    """Tells which pipelines the events of a partition go through."""
+
+    @property
+    def now(self) -> Pipelines:
+        """The pipelines of what is read for the first time."""
+
+    @property
+    def known(self) -> Sequence[Pipelines]:
+        """All that events may go through, `now` last."""
+
+    def cut(self, lines: StreamLines, partition: int) -> Iterator[tuple[Pipelines, StreamLines]]:
+        """The lines, which are in log order and not none, by the pipelines that they go through."""
+
+    def passes(self, partition: int, offset: int) -> None:
+        """What has become of the events below `offset` is about to be handed on. Raises HeadraceError."""
+
+
+class OnlyNow:
+    """All goes through one configuration, whatever was read before (implements `Terms`)."""
+
+    def __init__(self, now: Pipelines) -> None:
+        self.now = now
+        self.known = (now,)
+
+    def cut(self, lines: StreamLines, partition: int) -> Iterator[tuple[Pipelines, StreamLines]]:  # noqa: ARG002 -- as `Terms`
+        """See `Terms`."""
+        yield self.now, lines
+
+    def passes(self, partition: int, offset: int) -> None:
+        """See `Terms`."""
+
+
+class InForce:
+    """The notes in `directory` of the partitions that a process reads (implements `Terms`, `connectors.source.Course`)."""
+
+    def __init__(self, directory: Path, partitions: Sequence[int], now: Pipelines, end: Callable[[int], int]) -> None:
+        """`end` gives the offset at which a partition ends at present. Raises HeadraceError."""
+        self.now = now
+        self._directory = directory
+        self._end = end
+        self._notes = {partition: _read(self._file(partition)) for partition in partitions}
+        self._positions: dict[int, Position] = {}
+        self._earlier: dict[int, tuple[_Term, ...]] = {}
+
+    @property
+    def known(self) -> Sequence[Pipelines]:
+        """See `Terms`."""
+        notes = [note for note in self._notes.values() if note is not None]
+        return [*(p for note in notes for p in (*(term.pipelines for term in note.earlier), note.now)), self.now]
+
+    def begin(self, partition: int, floor: int) -> None:
+        """See `connectors.source.Course`."""
+        file, known = self._file(partition), self._notes[partition]
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            position = Position(file.with_suffix(".position"), partial(self._end, partition))
+            kept = _Note(_to_keep(self.now)) if known is None else _gone_on(known, self.now, position.handed, floor)
+            if kept != known:
+                _write(file, kept)
+        except OSError as exc:
+            raise self._cannot_write(exc) from exc
+        self._positions[partition], self._notes[partition] = position, kept
+        self._earlier[partition] = tuple(filter(None, map(_revived, kept.earlier)))
+        if kept.earlier:
+            until = {term.pipelines.version: term.until for term in kept.earlier}
+            _log.info("what was read before goes through the configuration of then", partition=partition, until=until)
+
+    def passes(self, partition: int, offset: int) -> None:
+        """See `Terms`."""
+        try:
+            self._positions[partition].passes(offset)
+        except OSError as exc:
+            raise self._cannot_write(exc) from exc
+
+    def stops(self, partition: int) -> None:
+        """See `connectors.source.Course`."""
+        try:
+            self._positions[partition].stops()
+        except OSError as exc:
+            raise self._cannot_write(exc) from exc
+
+    def cut(self, lines: StreamLines, partition: int) -> Iterator[tuple[Pipelines, StreamLines]]:
+        """See `Terms`."""
+        offsets = lines.table.column("_offset")
+        first, last = offsets[0].as_py(), offsets[-1].as_py()
+        begin = first
+        for term in self._earlier[partition]:
+            if begin < term.until:
+                yield term.pipelines, _between(lines, begin, term.until, first, last)
+                begin = term.until
+            if begin > last:
+                return
+        yield self.now, _between(lines, begin, last + 1, first, last)
+
+    def _file(self, partition: int) -> Path:
+        return self._directory / f"{partition}.pickle"
+
+    def _cannot_write(self, exc: OSError) -> HeadraceError:
+        remedy = "make room, or mend its permissions"
+        return HeadraceError(f"writing below {self._directory}: {exc.strerror}", remedy=remedy)
+
+
+def _between(lines: StreamLines, begin: int, end: int, first: int, last: int) -> StreamLines:
+    """The lines from offset `begin` up to `end`, of those from `first` to `last`."""
+    if begin <= first and last < end:
+        return lines
+    offsets = lines.table.column("_offset")
+    return lines.where(pc.and_(pc.greater_equal(offsets, begin), pc.less(offsets, pa.scalar(end, pa.int64()))))
+
+
+def _gone_on(known: _Note, now: Pipelines, handed: int, floor: int) -> _Note:
+    """The note once `now` is in force from `handed` on, where some destination is at `floor` and none behind it."""
+    now, earlier = _to_keep(now), known.earlier
+    if not known.now.makes_the_same(now) and handed > max((term.until for term in earlier), default=floor):
+        earlier = (*earlier, _Term(handed, known.now))
+    return _Note(now, tuple(term for term in earlier if term.until > floor))
+
+
+def _to_keep(pipelines: Pipelines) -> Pipelines:
+    """Without what makes nothing of events, and without the secrets that the environment holds."""
+    return msgspec.structs.replace(pipelines, streams={name: _plain(s) for name, s in pipelines.streams.items()})
+
+
+def _plain(stream: Stream) -> Stream:
+    key = stream.mask_key
+    if key is not None and key.template != _LITERAL:
+        key = Secret(key.template, key.template)
+    return msgspec.structs.replace(stream, limits=Limits(), tests=(), mask_key=key)
+
+
+def _revived(term: _Term) -> _Term | None:
+    """With the secrets as the environment has them now; None, and it is said, where it has them no more."""
+    streams = {}
+    for name, stream in term.pipelines.streams.items():
+        key = stream.mask_key
+        if key is not None and key.template != _LITERAL:
+            found = expand(key.template, os.environ)
+            if found.missing:
+                why = f"the environment variable {found.missing[0]} is not set"
+                _log.error(
+                    "an earlier configuration cannot be gone by; events that were read under it go through the present one",
+                    until=term.until,
+                    reason=why,
+                )
+                return None
+            stream = msgspec.structs.replace(stream, mask_key=Secret(found.text, key.template))  # noqa: PLW2901
+        streams[name] = stream
+    return _Term(term.until, msgspec.structs.replace(term.pipelines, streams=streams))
+
+
+def _read(file: Path) -> _Note | None:
+    try:
+        found = pickle.loads(file.read_bytes())  # noqa: S301 -- ours, in the state directory, as the engine's own store is
+    except FileNotFoundError:
+        return None
+    except Exception as exc:  # noqa: BLE001 -- of another version of headrace, or damaged: it says nothing to us
+        _log.error(
+            "which configuration was in force cannot be read; all goes through the present one",
+            file=str(file),
+            reason=str(exc),
+        )
+        return None
+    return found if isinstance(found, _Note) else None
+
+
+def _write(file: Path, note: _Note) -> None:
+    fresh = file.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as out:
+        out.write(pickle.dumps(note))
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(file)

@@ -3,11 +3,13 @@ force then, so that each event is where that one sends it, once."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +279,10 @@ def positions(path: Path) -> list[Path]:
     return sorted(directory.glob("*.position"))
 
 
+def has_read(path: Path, records: int) -> bool:
+    return read_so_far(path) >= records
+
+
 def read_so_far(path: Path) -> int:
     """How many records have been read, as the dataflow notes it."""
     return sum(int(msgspec.json.decode(file.read_bytes())["handed"]) for file in positions(path))
@@ -305,36 +311,36 @@ def test_where_the_host_went_down_all_that_the_log_had_goes_by_the_file_of_befor
     log.close()
 
 
+KEY = "a key that is long enough"
+
+
 @pytest.mark.timeout(300)
-def test_an_earlier_file_masks_with_the_key_of_the_environment_and_none_is_written_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("still", [True, False], ids=["there", "gone"])
+def test_an_earlier_file_masks_with_the_key_that_the_environment_has_and_none_is_written_down(
+    still: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the environment has it no more it is said, and the present file is gone by: nothing goes on unmasked."""
-    masked = {"steps": [{"mask": {"event.kind": "hmac"}}], "mask_key": "${HEADRACE_TEST_KEY}"}
-    routes: Routes = [{"when": "event.n >= 0", "to": ["away"]}]
-    path = configured(tmp_path, routes, **masked)
-    config, log = opened_with(path, "a key that is long enough")
+    monkeypatch.setenv("HEADRACE_TEST_KEY", KEY)
+    masked: dict[str, Any] = {"steps": [{"mask": {"event.kind": "hmac"}}], "mask_key": "${HEADRACE_TEST_KEY}"}
+    path = configured(tmp_path, [{"to": ["away"]}], **masked)
+    config, log = opened(path)
     away = block(tmp_path)
     sent = append(log, [{"source": "app", "event": {"kind": "x", "n": n}} for n in range(3)])
-    worker = Worker(path, 0, 1, environment={"HEADRACE_TEST_KEY": "a key that is long enough"})
-    try:
-        until(lambda: read_so_far(path) == 1, what="that it is read")
-    finally:
-        worker.kill()
-    configured(tmp_path, [{"to": ["lake"]}], steps=[{"drop": ["event.kind"]}])
+    run_until(path, lambda: read_so_far(path) == 1)
+    configured(tmp_path, ALL_TO_LAKE, steps=[{"drop": ["event.kind"]}])
     state = state_of_log(config.data, log.identity) / "in_force"
-    assert not [file for file in state.iterdir() if b"long enough" in file.read_bytes()]
+    assert not [file for file in state.iterdir() if KEY.encode() in file.read_bytes()]
+    if not still:
+        monkeypatch.delenv("HEADRACE_TEST_KEY")
     away.unlink()
-    drain(path, environment={"HEADRACE_TEST_KEY": "a key that is long enough"})
-    assert Counter(landed_so_far(config, "away")) == Counter(sent)
-    assert all(len(kind) == 64 for (kind,) in rows(config, "event.kind", destination="away"))
+    drain(path)
+    assert Counter(landed_so_far(config, "away" if still else "lake")) == Counter(sent)
+    said = (tmp_path / "worker-0.log").read_text().count("the environment variable HEADRACE_TEST_KEY is not set")
+    assert said == (0 if still else 1)
+    if still:
+        digest = hmac.new(KEY.encode(), b"x", hashlib.sha256).hexdigest()
+        assert all(kind.endswith(f":{digest}") for (kind,) in rows(config, "event.kind", destination="away"))
     log.close()
-
-
-def opened_with(path: Path, key: str) -> Any:
-    """As `opened`, with the mask key in the environment."""
-    from connectors.log import open_log
-
-    config = load(path, {"HEADRACE_TEST_KEY": key})
-    return config, open_log(config.log)
 
 
 @pytest.mark.timeout(600)
@@ -364,8 +370,12 @@ def test_under_load_with_kills_whenever_routes_change_each_event_is_in_one_place
             first, second = dice.sample(NAMES, 2)
             configured(tmp_path, [{"when": "event.i % 2 = 0", "to": [first]}, {"to": [second]}])
             before = read_so_far(path)
-            lands: Callable[[], bool] = lambda before=before: read_so_far(path) > before + dice.randint(1, 30)  # noqa: E731
-            run_until(path, lands, processes=processes, end=dice.choice([signal.SIGKILL, signal.SIGTERM]))
+            run_until(
+                path,
+                partial(has_read, path, before + dice.randint(1, 30)),
+                processes=processes,
+                end=dice.choice([signal.SIGKILL, signal.SIGTERM]),
+            )
     finally:
         sent = Counter(feeder.stop())
     if (tmp_path / "away").is_file():

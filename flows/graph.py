@@ -85,16 +85,16 @@ def wire(
     partitions = _partitions(log, process, processes)
     version = version or config_version(config)
     progress = Progress()
-    prepare_stores(config, log, NAME)
-    own = owned(lanes_of(config, log), process, min(processes, log.partitions))
     terms = in_force or OnlyNow(pipelines_of(config, version))
+    prepare_stores(config, log, NAME, terms.handed)
+    own = owned(lanes_of(config, log, version), process, min(processes, log.partitions))
     streams_known = {stream.id: (name, stream) for known in terms.known for name, stream in known.streams.items()}
     names = {id_: name for id_, (name, _) in streams_known.items()}
     windows = {id_: round(stream.dedupe_window.total_seconds() * 1e6) for id_, (_, stream) in streams_known.items()}
     source = LogSource(lambda: log, partitions, progress, stop, windows, names, group=NAME, course=in_force)
     processing = Processing(config, log, read_elsewhere(config, log), terms)
     streams = StreamsSource(
-        lambda: [open_lane(config, name, log, NAME, version) for name in own], progress, stop, len(own)
+        lambda: [open_lane(config, name, kept, log, NAME) for name, kept in own.items()], progress, stop, len(own)
     )
     deliveries = [Delivery(name, writer, carries=name != dead_letters.NAME) for name, writer in writers.items()]
     for delivery in deliveries:

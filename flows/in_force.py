@@ -20,17 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.batch import StreamLines
-from connectors.errors import HeadraceError
+from connectors.errors import ConfigError, HeadraceError
 from connectors.logger import get_logger
-from connectors.values import Secret
 from flows.config import DEFAULT_DESTINATION, Config, Stream, config_version
-from flows.config.environment import expand
-from flows.config.settings import Limits
-from flows.position import Position
+from flows.kept import revived, to_keep
+from flows.position import Position, noted
+from flows.stateful.lanes import remembers
 
 _log = get_logger()
-
-_LITERAL = Secret("").template
 
 
 class Pipelines(msgspec.Struct, frozen=True):
@@ -39,6 +36,10 @@ class Pipelines(msgspec.Struct, frozen=True):
     version: str
     streams: dict[str, Stream]
     default: str | None
+
+    def leaves(self, stream: str) -> bool:
+        """Whether it leaves events of the stream with this id to a lane, as one with a memory."""
+        return any(one.id == stream and remembers(one) for one in self.streams.values())
 
     def makes_the_same(self, other: Pipelines) -> bool:
         """Whether both make the same of all events."""
@@ -66,7 +67,7 @@ class _Note(msgspec.Struct, frozen=True):
 
 
 class Terms(Protocol):
-    """Tells which pipelines the events of a partition go through."""
+    """Tells which pipelines the events of a partition go through, but for those that are read in lanes."""
 
     @property
     def now(self) -> Pipelines:
@@ -78,6 +79,9 @@ class Terms(Protocol):
 
     def cut(self, lines: StreamLines, partition: int) -> Iterator[tuple[Pipelines, StreamLines]]:
         """The lines, which are in log order and not none, by the pipelines that they go through."""
+
+    def handed(self, partition: int) -> int | None:
+        """Past which offset nobody had been handed anything of a partition when reading began; None: it is not known."""
 
     def passes(self, partition: int, offset: int) -> None:
         """What has become of the events below `offset` is about to be handed on. Raises HeadraceError."""
@@ -93,6 +97,10 @@ class OnlyNow:
     def cut(self, lines: StreamLines, partition: int) -> Iterator[tuple[Pipelines, StreamLines]]:  # noqa: ARG002 -- as `Terms`
         """See `Terms`."""
         yield self.now, lines
+
+    def handed(self, partition: int) -> int | None:  # noqa: ARG002 -- as `Terms`
+        """See `Terms`."""
+        return None
 
     def passes(self, partition: int, offset: int) -> None:
         """See `Terms`."""
@@ -133,6 +141,17 @@ class InForce:
             until = {term.pipelines.version: term.until for term in kept.earlier}
             _log.info("what was read before goes through the configuration of then", partition=partition, until=until)
 
+    def handed(self, partition: int) -> int | None:
+        """Past which offset nobody had been handed anything of a partition when the processes of this host began.
+
+        None where it has never been read on this host.
+        """
+        file = self._file(partition).with_suffix(".position")
+        try:
+            return noted(file, partial(self._end, partition))
+        except OSError as exc:
+            raise HeadraceError(f"reading {file}: {exc.strerror}", remedy="mend its permissions") from exc
+
     def passes(self, partition: int, offset: int) -> None:
         """See `Terms`."""
         try:
@@ -153,7 +172,8 @@ class InForce:
         first, last = offsets[0].as_py(), offsets[-1].as_py()
         begin = first
         for term in self._earlier[partition]:
-            if begin < term.until:
+            # A stream that had a memory then: what its lane has not read is for those that come after.
+            if begin < term.until and not term.pipelines.leaves(lines.stream):
                 yield term.pipelines, _between(lines, begin, term.until, first, last)
                 begin = term.until
             if begin > last:
@@ -185,34 +205,18 @@ def _gone_on(known: _Note, now: Pipelines, handed: int, floor: int) -> _Note:
 
 
 def _to_keep(pipelines: Pipelines) -> Pipelines:
-    """Without what makes nothing of events, and without the secrets that the environment holds."""
-    return msgspec.structs.replace(pipelines, streams={name: _plain(s) for name, s in pipelines.streams.items()})
-
-
-def _plain(stream: Stream) -> Stream:
-    key = stream.mask_key
-    if key is not None and key.template != _LITERAL:
-        key = Secret(key.template, key.template)
-    return msgspec.structs.replace(stream, limits=Limits(), tests=(), mask_key=key)
+    streams = {name: to_keep(stream) for name, stream in pipelines.streams.items()}
+    return msgspec.structs.replace(pipelines, streams=streams)
 
 
 def _revived(term: _Term) -> _Term | None:
-    """With the secrets as the environment has them now; None, and it is said, where it has them no more."""
-    streams = {}
-    for name, stream in term.pipelines.streams.items():
-        key = stream.mask_key
-        if key is not None and key.template != _LITERAL:
-            found = expand(key.template, os.environ)
-            if found.missing:
-                why = f"the environment variable {found.missing[0]} is not set"
-                _log.error(
-                    "an earlier configuration cannot be gone by; events that were read under it go through the present one",
-                    until=term.until,
-                    reason=why,
-                )
-                return None
-            stream = msgspec.structs.replace(stream, mask_key=Secret(found.text, key.template))  # noqa: PLW2901
-        streams[name] = stream
+    """The term as events can go by it; None, and it is said, where they cannot."""
+    try:
+        streams = {name: revived(stream) for name, stream in term.pipelines.streams.items()}
+    except ConfigError as exc:
+        what = "an earlier configuration cannot be gone by; events that were read under it go through the present one"
+        _log.error(what, until=term.until, reason=str(exc))
+        return None
     return _Term(term.until, msgspec.structs.replace(term.pipelines, streams=streams))
 
 

@@ -32,7 +32,7 @@ class Position:
         text = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
         self._length = len(text)
         self._boot = _boot()
-        self.handed = 0 if not text else self._read(text, end)
+        self.handed = 0 if not text else _read(text, self._boot, end)
         """No record at this offset or past it has been handed on by any process so far."""
         self._write(stopped=False)
         os.fsync(self._descriptor)
@@ -48,17 +48,26 @@ class Position:
         self._write(stopped=True)
         os.fsync(self._descriptor)
 
-    def _read(self, text: bytes, end: Callable[[], int]) -> int:
-        try:
-            found = msgspec.json.decode(text, type=_At)
-        except msgspec.DecodeError:
-            return end()
-        return found.handed if found.stopped or found.boot == self._boot else max(found.handed, end())
-
     def _write(self, *, stopped: bool) -> None:
         text = msgspec.json.encode(_At(self.handed, stopped, self._boot))
         self._length = max(self._length, len(text))
         os.pwrite(self._descriptor, text.ljust(self._length), 0)
+
+
+def noted(file: Path, end: Callable[[], int]) -> int | None:
+    """What a `Position` in `file` begins with, as long as none has; None where none ever did. Raises OSError."""
+    try:
+        return _read(file.read_bytes(), _boot(), end)
+    except FileNotFoundError:
+        return None
+
+
+def _read(text: bytes, boot: str, end: Callable[[], int]) -> int:
+    try:
+        found = msgspec.json.decode(text, type=_At)
+    except msgspec.DecodeError:
+        return end()
+    return found.handed if found.stopped or found.boot == boot else max(found.handed, end())
 
 
 def _boot() -> str:

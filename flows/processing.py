@@ -24,7 +24,6 @@ from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.queries import Queries
 from flows.redirected import asides_of, in_offset_order, redirected
-from flows.stateful.lanes import remembers
 
 
 class Processing:
@@ -66,8 +65,6 @@ class Processing:
         name = way.names.get(part.stream)
         if name is None:
             done, asides = self._unknown(way, part, batch)
-        elif name in way.with_memory:
-            return []  # they are its lane's, which has read them
         else:
             done, asides = self._done(part, batch, name, self._processors().of(way, name))
         found = [
@@ -133,7 +130,6 @@ class _Way:
     def __init__(self, pipelines: Pipelines, log: Log) -> None:
         self.pipelines = pipelines
         self.names = {stream.id: name for name, stream in pipelines.streams.items()}
-        self.with_memory = {name for name, stream in pipelines.streams.items() if remembers(stream)}
         self.letters: Letters = letters_of(pipelines.streams, log.place, pipelines.version)
 
 

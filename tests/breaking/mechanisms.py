@@ -127,6 +127,13 @@ MECHANISMS: dict[str, Mechanism] = {
         "tests/flows/test_in_force.py::test_what_one_file_takes_and_the_next_refuses_is_a_dead_letter_or_there_by_when_it_was_read",
         "killed",
     ),
+    "taken-out-goes-on": Mechanism(
+        "1",
+        "a stream with a memory that is taken out of the file brings what it still holds",
+        (("flows/stateful/lanes.py", "else _gone(name, store)", "else None"),),
+        "tests/stateful/test_taken_out.py::test_what_it_held_and_what_waited_for_its_table_arrives",
+        "killed-1",
+    ),
     "host-went-down": Mechanism(
         "1",
         "where the host went down, all that the log has counts as read",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import random
 import signal
 from collections import Counter
@@ -269,6 +270,22 @@ def test_what_waits_of_a_stream_that_is_taken_out_reaches_its_table_and_what_com
     assert sorted(event_ids(config, "other")) == sorted(gone)
     assert landed_so_far(config) == sent
     assert Places(path).dead == Counter(late)
+    log.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_destination_that_is_taken_out_with_something_still_to_get_is_named(tmp_path: Path) -> None:
+    path = configured(tmp_path, BY_KIND)
+    _, log = opened(path)
+    block(tmp_path)
+    sent, places = Sent(log), Places(path)
+    run_until(path, lambda: places.there("lake") == Counter(sent.x), end=signal.SIGTERM)
+    tables = {"lake": {"type": "delta", "uri": "./lake/{stream}"}}
+    write_config(tmp_path, {"log": {"embedded": {"partitions": 2}}, "destinations": tables})
+    drain(path)
+    said = [line for line in (tmp_path / "worker-0.log").read_text().splitlines() if "was taken out" in line]
+    assert {json.loads(line)["destination"] for line in said} == {"away"}
+    assert all(json.loads(line)["records"] > 0 for line in said)
     log.close()
 
 

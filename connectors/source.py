@@ -101,8 +101,8 @@ Floors = dict[str, int]
 class Course(Protocol):
     """Is told when partitions begin to be read and when they are read no more. Methods raise HeadraceError."""
 
-    def begin(self, partition: int, floor: int) -> None:
-        """A partition is gone on with from `floor`, which all destinations have reached."""
+    def begin(self, partition: int, floor: int, gone: Floors) -> None:
+        """A partition is gone on with from `floor`, which all destinations have reached; those `gone` are no more."""
 
     def stops(self, partition: int) -> None:
         """What was read of the partition is safe, and nothing more of it is read."""
@@ -143,10 +143,11 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
         if self._published is None:
             self._published = log.committed(self._group)
         floors = resumed(resume_state, self._progress.names, self._published.get(partition, 0))
-        _tell_of_those_gone(partition, resume_state, floors)
         position = beginning(floors)
         if self._course is not None:
-            self._course.begin(partition, min(floors.values(), default=position))
+            state = resume_state if isinstance(resume_state, dict) else {}
+            gone = {name: floor for name, floor in state.items() if name not in floors}
+            self._course.begin(partition, min(floors.values(), default=position), gone)
         self._progress.begin(partition, floors, position)
         self._stop.expect(partition)
         main = Cursor(Reading(log, self._group, self._windows, self._names), partition, position)
@@ -170,17 +171,6 @@ def resumed(state: Floors | int | None, names: Sequence[str], published: int) ->
     still = {name: max(at, published) for name, at in floors.items()}
     least = min((still[name] for name in names if name in still), default=published)
     return {name: still.get(name, least) for name in names}
-
-
-def _tell_of_those_gone(partition: int, state: Floors | int | None, floors: Floors) -> None:
-    """Says which destinations have been taken out with something still to get: nobody brings them that any more."""
-    if not isinstance(state, dict):
-        return
-    furthest = max(state.values(), default=0)
-    for name, floor in state.items():
-        if name not in floors and "/" not in name and floor < furthest:
-            what = "a destination was taken out while it was behind: what it had still to get goes nowhere"
-            _log.warning(what, destination=name, partition=partition, records=furthest - floor)
 
 
 def beginning(floors: Floors, *, near: int = NEAR) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -124,7 +124,7 @@ class InForce:
         notes = [note for note in self._notes.values() if note is not None]
         return [*(p for note in notes for p in (*(term.pipelines for term in note.earlier), note.now)), self.now]
 
-    def begin(self, partition: int, floor: int) -> None:
+    def begin(self, partition: int, floor: int, gone: Mapping[str, int]) -> None:
         """See `connectors.source.Course`."""
         file, known = self._file(partition), self._notes[partition]
         try:
@@ -140,6 +140,10 @@ class InForce:
         if kept.earlier:
             until = {term.pipelines.version: term.until for term in kept.earlier}
             _log.info("what was read before goes through the configuration of then", partition=partition, until=until)
+        for name, at in gone.items():
+            if at < position.handed and "/" not in name:  # a version before this had several for the dead letters
+                what = "a destination was taken out; what it may still have had to get goes nowhere"
+                _log.warning(what, destination=name, partition=partition, records_at_most=position.handed - at)
 
     def handed(self, partition: int) -> int | None:
         """Past which offset nobody had been handed anything of a partition when the processes of this host began.

@@ -26,7 +26,7 @@ from flows.destinations import open_writers
 from flows.in_force import InForce, OnlyNow, pipelines_of
 from flows.processing import Processing
 from flows.recovery import state_of_log
-from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere
+from flows.stateful.lanes import lanes_of, open_lane, owned, prepare_stores, read_elsewhere, taken_out
 from flows.stateful.source import StreamsSource
 
 NAME = "headrace"
@@ -43,7 +43,8 @@ def build(config: Config, log: Log, stop: Stop, *, process: int = 0, processes: 
     """The dataflow that reads the partitions of process `process` of `processes`: a partition stays in one process."""
     notes = state_of_log(config.data, log.identity) / "in_force"
     in_force = InForce(notes, _partitions(log, process, processes), pipelines_of(config), partial(_end, log))
-    writers = open_writers(config, log)
+    earlier = {name: stream for pipelines in in_force.known for name, stream in pipelines.streams.items()}
+    writers = open_writers(config, log, before={**earlier, **taken_out(config, log)})
     parts = wire(config, log, stop, writers, process=process, processes=processes, in_force=in_force)
     follow_lag(log, parts.partitions, parts.progress)
     flow = Dataflow(NAME)

@@ -24,6 +24,8 @@ from connectors.errors import ConfigError, HeadraceError
 from connectors.logger import get_logger
 from flows.config import DEFAULT_DESTINATION, Config, Stream, config_version
 from flows.kept import revived, to_keep
+from flows.lookups.table import LookupFailed
+from flows.lookups.watched import Watched, watch
 from flows.position import Position, noted
 from flows.stateful.lanes import remembers
 
@@ -117,6 +119,9 @@ class InForce:
         self._notes = {partition: _read(self._file(partition)) for partition in partitions}
         self._positions: dict[int, Position] = {}
         self._earlier: dict[int, tuple[_Term, ...]] = {}
+        self._lookups: list[
+            Watched
+        ] = []  # of earlier pipelines: what has been read of them stays, whatever becomes of the files
 
     @property
     def known(self) -> Sequence[Pipelines]:
@@ -136,7 +141,7 @@ class InForce:
         except OSError as exc:
             raise self._cannot_write(exc) from exc
         self._positions[partition], self._notes[partition] = position, kept
-        self._earlier[partition] = tuple(filter(None, map(_revived, kept.earlier)))
+        self._earlier[partition] = tuple(filter(None, map(self._revived, kept.earlier)))
         if kept.earlier:
             until = {term.pipelines.version: term.until for term in kept.earlier}
             _log.info("what was read before goes through the configuration of then", partition=partition, until=until)
@@ -184,6 +189,19 @@ class InForce:
                 return
         yield self.now, _between(lines, begin, last + 1, first, last)
 
+    def _revived(self, term: _Term) -> _Term | None:
+        """The term as events can go by it; None, and it is said, where they cannot."""
+        try:
+            streams = {name: revived(stream) for name, stream in term.pipelines.streams.items()}
+            self._lookups += [watch(*named) for stream in streams.values() for named in stream.lookups.items()]
+        except (ConfigError, LookupFailed) as exc:
+            what = (
+                "an earlier configuration cannot be gone by; events that were read under it go through the present one"
+            )
+            _log.error(what, until=term.until, reason=str(exc))
+            return None
+        return _Term(term.until, msgspec.structs.replace(term.pipelines, streams=streams))
+
     def _file(self, partition: int) -> Path:
         return self._directory / f"{partition}.pickle"
 
@@ -211,17 +229,6 @@ def _gone_on(known: _Note, now: Pipelines, handed: int, floor: int) -> _Note:
 def _to_keep(pipelines: Pipelines) -> Pipelines:
     streams = {name: to_keep(stream) for name, stream in pipelines.streams.items()}
     return msgspec.structs.replace(pipelines, streams=streams)
-
-
-def _revived(term: _Term) -> _Term | None:
-    """The term as events can go by it; None, and it is said, where they cannot."""
-    try:
-        streams = {name: revived(stream) for name, stream in term.pipelines.streams.items()}
-    except ConfigError as exc:
-        what = "an earlier configuration cannot be gone by; events that were read under it go through the present one"
-        _log.error(what, until=term.until, reason=str(exc))
-        return None
-    return _Term(term.until, msgspec.structs.replace(term.pipelines, streams=streams))
 
 
 def _read(file: Path) -> _Note | None:

@@ -24,6 +24,8 @@ from flows.bounds import Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, Stream
 from flows.kept import Kept, revived, to_keep
 from flows.letters import letters_of
+from flows.lookups.table import LookupFailed
+from flows.lookups.watched import watch
 from flows.processor import open_pipeline_engine
 from flows.stateful.lane import Lane
 from flows.stateful.overlap import Overlap
@@ -129,11 +131,24 @@ def _gone(name: str, store: Store) -> Kept | None:
     if kept is None:
         return None
     try:
+        for named in kept.stream.lookups.items():
+            watch(*named)
         return msgspec.structs.replace(kept, stream=revived(kept.stream))
-    except ConfigError as exc:
+    except (ConfigError, LookupFailed) as exc:
         what = "a stream was taken out, and what it still held waits until it is named again, or can be read"
         _log.error(what, stream=name, reason=str(exc))
         return None
+
+
+def taken_out(config: Config, log: Log) -> dict[str, Stream]:
+    """The streams with a memory that the configuration has no more, and that may still hold something, by name."""
+    found = {}
+    for name, file in store_files(config.data, log.identity).items():
+        if name not in config.streams:
+            with closing(Store(file)) as store:
+                if store.kept is not None and not store.is_done:
+                    found[name] = store.kept.stream
+    return found
 
 
 def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]:

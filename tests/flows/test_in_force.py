@@ -384,6 +384,32 @@ def test_an_earlier_file_masks_with_the_key_that_the_environment_has_and_none_is
     log.close()
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("still", [True, False], ids=["there", "gone"])
+def test_an_earlier_file_looks_things_up_where_the_file_for_it_is_still_there(still: bool, tmp_path: Path) -> None:
+    """Where it is not, that is said, and the dataflow goes on by the present file."""
+    teams = tmp_path / "teams.csv"
+    teams.write_text("source,team\napp,red\n")
+    enrich = {"enrich": {"lookup": "teams", "on": "source", "into": "event.team"}}
+    lookups = {"teams": {"file": "./teams.csv", "key": "source"}}
+    path = configured(tmp_path, [{"to": ["away"]}], steps=[enrich], lookups=lookups)
+    config, log = opened(path)
+    away = block(tmp_path)
+    sent = append(log, [{"source": "app", "event": {"n": n}} for n in range(3)])
+    run_until(path, lambda: read_so_far(path) == 1)
+    configured(tmp_path, ALL_TO_LAKE)
+    if not still:
+        teams.unlink()
+    away.unlink()
+    drain(path)
+    assert Counter(landed_so_far(config, "away" if still else "lake")) == Counter(sent)
+    said = (tmp_path / "worker-0.log").read_text().count("an earlier configuration cannot be gone by")
+    assert said == (0 if still else 1)
+    if still:
+        assert rows(config, "event.team.team", destination="away") == [("red",)] * 3
+    log.close()
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_under_load_with_kills_whenever_routes_change_each_event_is_in_one_place(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from connectors.log import Log
 from connectors.merging import MergedReader
@@ -100,6 +101,8 @@ def test_its_rollups_end_where_it_does(tmp_path: Path) -> None:
     drain(path)
     drain(path)
     assert sum(n for (n,) in rows(config, "n", "pay_per_key")) == len(sent)
+    table = DeltaTable(str(tmp_path / "lake" / "pay_per_key"))
+    assert "source" not in [field.name for field in table.schema().fields], "its columns are a rollup's"
     log.close()
 
 

@@ -45,10 +45,12 @@ class Position:
 
     def stops(self) -> None:
         """Nothing more is handed on by this process."""
-        self._write(stopped=True)
-        os.fsync(self._descriptor)
+        if not self._stopped:
+            self._write(stopped=True)
+            os.fsync(self._descriptor)
 
     def _write(self, *, stopped: bool) -> None:
+        self._stopped = stopped
         text = msgspec.json.encode(_At(self.handed, stopped, self._boot))
         self._length = max(self._length, len(text))
         os.pwrite(self._descriptor, text.ljust(self._length), 0)

@@ -119,9 +119,7 @@ class InForce:
         self._notes = {partition: _read(self._file(partition)) for partition in partitions}
         self._positions: dict[int, Position] = {}
         self._earlier: dict[int, tuple[_Term, ...]] = {}
-        self._lookups: list[
-            Watched
-        ] = []  # of earlier pipelines: what has been read of them stays, whatever becomes of the files
+        self._lookups: list[Watched] = []  # of earlier pipelines: what was read of them stays when their files go
 
     @property
     def known(self) -> Sequence[Pipelines]:
@@ -195,9 +193,7 @@ class InForce:
             streams = {name: revived(stream) for name, stream in term.pipelines.streams.items()}
             self._lookups += [watch(*named) for stream in streams.values() for named in stream.lookups.items()]
         except (ConfigError, LookupFailed) as exc:
-            what = (
-                "an earlier configuration cannot be gone by; events that were read under it go through the present one"
-            )
+            what = "an earlier configuration cannot be gone by; what was read under it goes through the present one"
             _log.error(what, until=term.until, reason=str(exc))
             return None
         return _Term(term.until, msgspec.structs.replace(term.pipelines, streams=streams))

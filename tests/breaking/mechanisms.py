@@ -95,6 +95,21 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_push.py::test_a_refused_row_is_a_dead_letter_before_the_floor_passes_it",
     ),
+    "acknowledged-by-the-indexer": Mechanism(
+        "1",
+        "what a collector took counts as delivered once it has acknowledged it",
+        (("connectors/sinks/splunk_hec/endpoint.py", "*self._unacknowledged(taken)]", "]"),),
+        "tests/siem/test_acknowledgement.py::test_killed_between_the_answer_and_the_acknowledgement_it_is_sent_again",
+        slow=True,
+    ),
+    "number-given-twice": Mechanism(
+        "1",
+        "what a collector took under a number that it gives again is sent again",
+        (("connectors/sinks/splunk_hec/endpoint.py", "forgotten += taken.get(number, ())", "pass"),),
+        "tests/siem/test_acknowledgement.py"
+        "::test_killed_between_two_parts_of_a_batch_it_counts_anew_and_loses_none_of_them",
+        slow=True,
+    ),
     "rejected-is-kept": Mechanism(
         "1",
         "what a strict schema refuses is a dead letter before its table is committed",
@@ -176,8 +191,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/delta_table.py",
-                "append_rows(handle, rows, transactions, ",
-                "append_rows(handle, rows, [], ",
+                "table.append(rows, self._marks(), ",
+                "table.append(rows, {}, ",
             ),
         ),
         "tests/sinks/test_delta.py::test_partitions_go_into_one_commit_each_with_its_offset",
@@ -205,6 +220,44 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/sinks/test_delta.py::test_the_second_of_two_writers_of_a_partition_is_fenced",
+    ),
+    "overtaken": Mechanism(
+        "2",
+        "a commit that another has overtaken is given up where that one has rows of the same partition",
+        (
+            (
+                "connectors/sinks/delta_log.py",
+                "            if before != {app: self.offsets.get(app) for app in offsets}:\n",
+                "            if False:\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_rows_of_ours_that_came_in_between_are_not_written_again",
+        "local",
+    ),
+    "own-commit": Mechanism(
+        "2",
+        "a commit that was sent again after its answer was lost is known by its mark",
+        (
+            (
+                "connectors/sinks/delta_log.py",
+                "            if entry is not None and mark.encode() in entry:\n",
+                "            if False:\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_a_commit_that_is_there_although_it_was_refused_is_known_as_ours",
+        "local",
+    ),
+    "trimmed-log": Mechanism(
+        "1",
+        "a writer does not put a commit where one has been that was trimmed away",
+        (
+            (
+                "connectors/sinks/delta_log.py",
+                "        return not trimmed and self._store().find(_name(self.version)) is not None\n",
+                "        return True\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_a_writer_that_was_idle_while_the_log_was_trimmed_loses_nothing",
     ),
     "stale-snapshots": Mechanism(
         "2",
@@ -488,17 +541,41 @@ MECHANISMS: dict[str, Mechanism] = {
         (("connectors/dedupe.py", "            self._forget(received_at)\n", ""),),
         "tests/sinks/test_dedupe.py::test_the_memory_is_of_the_window_alone",
     ),
-    "reopened-table": Mechanism(
+    "log-followed": Mechanism(
         "6",
-        "a table is opened anew after each checkpoint, so a commit costs the same after thousands",
+        "a commit reads what has come to a table's log since the last one, and not the table",
         (
             (
                 "connectors/sinks/delta_table.py",
-                "        if self._commits % _CHECKPOINT_INTERVAL == 0:\n            self._checkpoint()\n",
+                "        if table is not None and not table.advance():\n",
+                "        if table is not None:\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_a_commit_reads_what_has_come_since_the_last_one_and_not_the_table",
+    ),
+    "checkpoints": Mechanism(
+        "6",
+        "a table has a checkpoint every so many commits, so what a reader reads beside it does not grow",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "        if self._until_checkpoint <= 0:\n            self._checkpoint()\n",
                 "",
             ),
         ),
         "tests/sinks/test_delta.py::test_old_log_entries_do_not_slow_a_commit_down",
+    ),
+    "checkpoints-by-files": Mechanism(
+        "6",
+        "a table's checkpoints are the further apart the more files they have to list",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "max(_CHECKPOINT_INTERVAL, len(handle.file_uris()) // _FILES_A_COMMIT)",
+                "_CHECKPOINT_INTERVAL",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_checkpoints_of_a_table_with_many_files_are_further_apart",
     ),
     "window-forgets": Mechanism(
         "6",

@@ -12,7 +12,6 @@ from connectors.log import Log
 from tests.flows.pipelines import STREAM, Worker, append, drain, event_ids, landed_so_far, opened, until, write_config
 from tests.services.syslog import Rsyslog, SyslogServer
 from tests.services.tenzir import Collector
-from tests.siem.splunk import TOKEN, splunk
 from tests.sinks.tables import read_table
 
 
@@ -95,26 +94,6 @@ def test_killed_dataflow_and_killed_server_lose_nothing(server: SyslogServer, tm
         until(lambda: {one["event_id"] for one in documents(server)} == set(made), 180, what="every event")
     finally:
         worker.kill()
-
-
-@pytest.mark.timeout(400)
-def test_killed_before_splunk_has_indexed_it_is_sent_again(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("HEC_TOKEN", TOKEN)
-    with splunk() as state:
-        path = configured(tmp_path, {"type": "splunk_hec", "url": state.url, "token": "${HEC_TOKEN}", "ack": True})
-        state.indexing = False
-        _, log = opened(path)
-        made = fill(log, 5)
-        worker = Worker(path, 0, 1)
-        try:
-            until(lambda: len(state.requests) > 0, 120, what="the first request")
-            worker.kill()
-            state.crash()
-            state.indexing = True
-            worker = Worker(path, 0, 1)
-            until(lambda: {one["fields"]["event_id"] for one in state.indexed} == set(made), 120, what="every event")
-        finally:
-            worker.kill()
 
 
 def test_a_siem_that_is_down_holds_up_nobody_else(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,4 +1,7 @@
-"""Events at an HTTP Event Collector: a real one (Tenzir), and for acknowledgements one that keeps Splunk's protocol."""
+"""Events at an HTTP Event Collector: a real one (Tenzir), and a stand-in for what it does not show.
+
+Acknowledgements of a real one: `test_acknowledgement.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,15 @@ from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 from connectors.values import Secret
 from tests.services.certificates import Authority
 from tests.services.tenzir import Collector
-from tests.siem.splunk import TOKEN, Splunk, splunk
+from tests.siem.stand_in import TOKEN, StandIn, stand_in
 from tests.sinks.sending import Sending, event, ids, rows_of, settled
 
 MANY = 20_000
 
 
 @pytest.fixture
-def indexer() -> Iterator[Splunk]:
-    with splunk() as state:
+def indexer() -> Iterator[StandIn]:
+    with stand_in() as state:
         yield state
 
 
@@ -39,11 +42,11 @@ def to(collector: Collector, **more: Any) -> SplunkHecDestination:
     return SplunkHecDestination(**{"url": collector.url, "token": Secret(collector.token), **trusted, **more})
 
 
-def to_splunk(state: Splunk, **more: Any) -> SplunkHecDestination:
+def to_stand_in(state: StandIn, **more: Any) -> SplunkHecDestination:
     return SplunkHecDestination(url=state.url, token=Secret(TOKEN), **{"ack": True, **more})
 
 
-def got(state: Splunk) -> list[int]:
+def got(state: StandIn) -> list[int]:
     return [one["event"]["event"]["n"] for one in state.indexed]
 
 
@@ -112,9 +115,9 @@ def test_a_certificate_of_another_authority_is_named(tmp_path: Path, collector: 
     assert unverified.send("payments", rows_of([event(1)])) == []
 
 
-def test_nothing_is_delivered_before_it_is_indexed(indexer: Splunk, tmp_path: Path) -> None:
+def test_nothing_is_delivered_before_it_is_indexed(indexer: StandIn, tmp_path: Path) -> None:
     indexer.indexing = False
-    out = Sending(SplunkHecEndpoint(to_splunk(indexer)), tmp_path)
+    out = Sending(SplunkHecEndpoint(to_stand_in(indexer)), tmp_path)
     end = out.hand_over(rows_of([event(1)]))
     out.writer.commit(everything=True)
     settled(lambda: len(indexer.requests) == 1, "the request")
@@ -126,24 +129,9 @@ def test_nothing_is_delivered_before_it_is_indexed(indexer: Splunk, tmp_path: Pa
     out.writer.close()
 
 
-def test_what_a_crashed_indexer_forgot_is_sent_again(indexer: Splunk, tmp_path: Path) -> None:
-    indexer.indexing = False
-    out = Sending(SplunkHecEndpoint(to_splunk(indexer, ack_timeout=timedelta(seconds=1))), tmp_path)
-    end = out.hand_over(rows_of([event(n) for n in range(10)]))
-    out.writer.commit(everything=True)
-    settled(lambda: len(indexer.requests) == 1, "the first request")
-    indexer.crash()
-    indexer.indexing = True
-    settled(lambda: out.writer.floor(0) == end, "the floor")
-    assert got(indexer) == list(range(10))
-    channels = {request["x-splunk-request-channel"] for request in indexer.requests}
-    assert len(channels) == 2  # the numbers of the first mean nothing any more
-    out.writer.close()
-
-
-def test_only_what_is_not_acknowledged_in_time_is_left(indexer: Splunk) -> None:
+def test_only_what_is_not_acknowledged_in_time_is_left(indexer: StandIn) -> None:
     indexer.refuses = lambda one: 12 if one["event"]["event"]["n"] == 3 else None
-    sending = SplunkHecEndpoint(to_splunk(indexer, ack_timeout=timedelta(seconds=1))).connect()
+    sending = SplunkHecEndpoint(to_stand_in(indexer, ack_timeout=timedelta(seconds=1))).connect()
     indexer.indexing = False
     with pytest.raises(Unfinished, match="not acknowledged within 0:00:01") as caught:
         sending.send("payments", rows_of([event(n) for n in range(6)]))
@@ -151,17 +139,17 @@ def test_only_what_is_not_acknowledged_in_time_is_left(indexer: Splunk) -> None:
     assert [refusal.row for refusal in caught.value.refusals] == [3]
 
 
-def test_acknowledgements_are_asked_of_the_node_that_took_the_events(indexer: Splunk) -> None:
-    sending = SplunkHecEndpoint(to_splunk(indexer)).connect()
+def test_acknowledgements_are_asked_of_the_node_that_took_the_events(indexer: StandIn) -> None:
+    sending = SplunkHecEndpoint(to_stand_in(indexer)).connect()
     sending.send("payments", rows_of([event(1)]))
     sending.send("payments", rows_of([event(2)], first=1))
     assert indexer.requests[1]["cookie"] == "sticky=one"
 
 
-def test_an_event_that_is_refused_is_a_dead_letter_and_the_others_arrive(indexer: Splunk, tmp_path: Path) -> None:
+def test_an_event_that_is_refused_is_a_dead_letter_and_the_others_arrive(indexer: StandIn, tmp_path: Path) -> None:
     indexer.refuses = lambda one: 15 if one["event"]["event"]["n"] in (0, 4, 9) else None
     rows = rows_of([event(n) for n in range(10)])
-    out = Sending(SplunkHecEndpoint(to_splunk(indexer, ack=False)), tmp_path)
+    out = Sending(SplunkHecEndpoint(to_stand_in(indexer, ack=False)), tmp_path)
     out.deliver(rows)
     assert [letter["event_id"] for letter in out.dead()] == [ids(rows)[n] for n in (0, 4, 9)]
     assert "code 15" in out.dead()[0]["error"]
@@ -172,25 +160,9 @@ def test_an_event_that_is_refused_is_a_dead_letter_and_the_others_arrive(indexer
     out.writer.close()
 
 
-def test_a_collector_that_names_no_event_is_searched_by_halves(indexer: Splunk) -> None:
-    take = indexer.take
-
-    def unnamed(headers: dict[str, str], body: bytes) -> Any:
-        status, answer, more = take(headers, body)
-        answer.pop("invalid-event-number", None)
-        return status, answer, more
-
-    indexer.take = unnamed  # type: ignore[method-assign]
-    indexer.refuses = lambda one: 6 if one["event"]["event"]["n"] in (5, 6) else None
-    sending = SplunkHecEndpoint(to_splunk(indexer)).connect()
-    refusals = sending.send("payments", rows_of([event(n) for n in range(16)]))
-    assert [refusal.row for refusal in refusals] == [5, 6]
-    assert set(got(indexer)) == set(range(16)) - {5, 6}
-
-
-def test_a_request_that_is_too_large_is_made_smaller(indexer: Splunk) -> None:
+def test_a_request_that_is_too_large_is_made_smaller(indexer: StandIn) -> None:
     indexer.answers = [(413, {"text": "Content-Length too large", "code": 27}, {})]
-    assert SplunkHecEndpoint(to_splunk(indexer)).connect().send("payments", rows_of([event(0), event(1)])) == []
+    assert SplunkHecEndpoint(to_stand_in(indexer)).connect().send("payments", rows_of([event(0), event(1)])) == []
     assert got(indexer) == [0, 1]
     assert len(indexer.requests) == 3
 
@@ -212,10 +184,10 @@ def test_a_request_that_is_too_large_is_made_smaller(indexer: Splunk) -> None:
     ],
 )
 def test_what_can_be_mended_refuses_no_event(
-    indexer: Splunk, status: int, code: int | None, headers: dict[str, str], error: type[Exception], says: str
+    indexer: StandIn, status: int, code: int | None, headers: dict[str, str], error: type[Exception], says: str
 ) -> None:
     indexer.answers = [(status, {"text": "Server is busy"} | ({} if code is None else {"code": code}), headers)]
-    sending = SplunkHecEndpoint(to_splunk(indexer)).connect()
+    sending = SplunkHecEndpoint(to_stand_in(indexer)).connect()
     with pytest.raises(error, match=says) as caught:
         sending.send("payments", rows_of([event(1)]))
     if "Retry-After" in headers:
@@ -225,9 +197,9 @@ def test_what_can_be_mended_refuses_no_event(
     assert got(indexer) == [1]
 
 
-def test_an_index_of_the_event_that_is_none_refuses_the_event(indexer: Splunk) -> None:
+def test_an_index_of_the_event_that_is_none_refuses_the_event(indexer: StandIn) -> None:
     indexer.refuses = lambda one: 7 if one.get("index") == "of-nowhere" else None
-    sending = SplunkHecEndpoint(to_splunk(indexer, index="of-{event.index}")).connect()
+    sending = SplunkHecEndpoint(to_stand_in(indexer, index="of-{event.index}")).connect()
     [refusal] = sending.send("payments", rows_of([event(1, index="main"), event(2, index="nowhere"), event(3)]))
     assert refusal.row == 1
     assert sorted(set(got(indexer))) == [1, 3]

@@ -50,6 +50,7 @@ class SplunkHecConnection:
         events = self._envelopes.of(stream, rows)
         refusals: list[Refusal] = []
         taken: dict[int, range] = {}  # number of the acknowledgement -> rows
+        forgotten: list[int] = []  # rows taken under a number that stands for others by now
         waiting = [range(rows.num_rows)]
         while waiting:
             part = waiting.pop()
@@ -61,9 +62,16 @@ class SplunkHecConnection:
                 waiting += _without(part, exc, refusals)
                 continue
             if number is not None and self._settings.ack:
+                forgotten += taken.get(number, ())  # a collector that was started anew counts anew
                 taken[number] = part
-        if taken:
-            self._await(taken, refusals)
+        left = [*forgotten, *self._unacknowledged(taken)]
+        if left:
+            self._collector.renew()
+            within = (
+                f" within {self._settings.ack_timeout}" if len(left) > len(forgotten) else ": it counts anew since then"
+            )
+            what = f"{len(left)} events were taken, but not acknowledged{within}"
+            raise Unfinished(what, left=sorted(left), refusals=refusals)
         return refusals
 
     def close(self) -> None:
@@ -71,21 +79,18 @@ class SplunkHecConnection:
         self._collector.close()
         self._envelopes.close()
 
-    def _await(self, taken: dict[int, range], refusals: list[Refusal]) -> None:
-        """Returns once all of `taken` is acknowledged."""
+    def _unacknowledged(self, taken: dict[int, range]) -> list[int]:
+        """Waits for the acknowledgement of what is `taken`; the rows that have none in time."""
         deadline, pause = time.monotonic() + self._settings.ack_timeout.total_seconds(), _FIRST_LOOK
-        while True:
+        while taken:
             for number in self._collector.acknowledged(list(taken)):
                 del taken[number]
-            if not taken:
-                return
             if time.monotonic() > deadline:
-                self._collector.renew()
-                left = sorted(place for part in taken.values() for place in part)
-                what = f"{len(left)} events were taken, but not acknowledged within {self._settings.ack_timeout}"
-                raise Unfinished(what, left=left, refusals=refusals)
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+                break
+            if taken:
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+        return [place for part in taken.values() for place in part]
 
 
 def _without(part: range, malformed: Malformed, refusals: list[Refusal]) -> list[range]:

@@ -1,7 +1,8 @@
-"""A collector with indexer acknowledgement, as Splunk documents it: no real one can be had here.
+"""A stand-in for Splunk, for what no receiver that can be had here shows (`tests/services/otel`, `tests/services/tenzir`):
+events that are taken and for a while not indexed, Splunk's own reasons to refuse, a load balancer's cookie.
 
-It keeps what the protocol says of it and nothing more: a channel is asked for, numbers count up within a channel, a
-number is acknowledged once what came under it is indexed (`index()`), and forgotten once that was said.
+It keeps what Splunk documents of the protocol and nothing more: a channel is asked for, numbers count up within a channel, a
+number is acknowledged once what came under it is indexed (while `indexing`), and forgotten once that was said.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TOKEN = "token-1"
 Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
-class Splunk:
+class StandIn:
     """The state. `answers` come first, one a request for events; `indexing` says whether events are indexed at once."""
 
     def __init__(self) -> None:
@@ -33,11 +34,6 @@ class Splunk:
         self._waiting: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
-
-    def crash(self) -> None:
-        """Forgets what is not indexed, as a kill does."""
-        with self._lock:
-            self._waiting.clear()
 
     def take(self, headers: dict[str, str], body: bytes) -> Answer:
         with self._lock:
@@ -70,9 +66,9 @@ class Splunk:
 
 
 @contextmanager
-def splunk() -> Iterator[Splunk]:
+def stand_in() -> Iterator[StandIn]:
     """A running one."""
-    state = Splunk()
+    state = StandIn()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

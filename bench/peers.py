@@ -168,8 +168,13 @@ def written(out: Path) -> int:
     if files := list(out.rglob("*.otlp")):
         return sum(frame.count(b'"body":') for file in files for frame in _frames(file.read_bytes()))
     if files := list(out.rglob("*.ndjson.zst")):
-        return sum(zstandard.decompressobj().decompress(file.read_bytes()).count(b"\n") for file in files)
+        return sum(_decompressed(file).count(b"\n") for file in files)
     return sum(file.read_bytes().count(b"\n") for file in out.rglob("*.ndjson"))
+
+
+def _decompressed(file: Path) -> bytes:
+    with file.open("rb") as compressed:
+        return zstandard.ZstdDecompressor().stream_reader(compressed, read_across_frames=True).read()
 
 
 def _frames(data: bytes) -> Iterator[bytes]:

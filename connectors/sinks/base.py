@@ -114,17 +114,17 @@ class Progress:
 
     @property
     def names(self) -> list[str]:
-        """The destinations, as a state names them."""
-        return [delivery.kept_as for delivery in self._deliveries]
+        """The destinations."""
+        return [delivery.name for delivery in self._deliveries]
 
     def begin(self, partition: int, wanted: Mapping[str, int], position: int) -> None:
         """Reading for all begins at `position`; each destination wants what it is named with."""
         for delivery in self._deliveries:
-            delivery.begin(partition, wanted[delivery.kept_as], position)
+            delivery.begin(partition, wanted[delivery.name], position)
 
     def floors(self, partition: int, start: int) -> dict[str, int]:
         """By destination, the offset to resume from; `start` is where this process began reading."""
-        found = {delivery.kept_as: delivery.floor(partition) for delivery in self._deliveries}
+        found = {delivery.name: delivery.floor(partition) for delivery in self._deliveries}
         return {name: start if floor is None else floor for name, floor in found.items()}
 
     def floor(self, partition: int, start: int) -> int:

@@ -136,27 +136,38 @@ MECHANISMS: dict[str, Mechanism] = {
         "tests/sinks/test_delta_files.py"
         "::test_a_value_that_another_programs_table_cannot_name_a_directory_after_is_a_dead_letter_once",
     ),
-    "letters-of-each-configuration": Mechanism(
+    "configuration-of-then": Mechanism(
         "1",
-        "the dead letters of a changed configuration begin with the destination that is furthest behind",
+        "what was read before a change of the configuration goes through the one that was in force then",
+        (("flows/in_force.py", "for term in self._earlier[partition]:\n", "for term in ():\n"),),
+        "tests/flows/test_in_force.py::test_what_waits_for_one_that_is_away_reaches_it_though_routes_send_it_elsewhere_now",
+        "killed-1",
+    ),
+    "read-so-far": Mechanism(
+        "1",
+        "how far was read is noted before anything of it is handed on",
         (
             (
-                "flows/graph.py",
-                "    edition = {dead_letters.NAME: dead_letters.edition(version)}\n",
-                "    edition = {dead_letters.NAME: dead_letters.NAME}\n",
+                "flows/processing.py",
+                "            self._terms.passes(batch.partition, batch.next_offset)\n",
+                "            pass\n",
             ),
         ),
-        "tests/flows/test_refused_later.py"
-        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
-        "near",
+        "tests/flows/test_in_force.py::test_what_one_file_takes_and_the_next_refuses_is_a_dead_letter_or_there_by_when_it_was_read",
+        "killed",
     ),
-    "offsets-of-each-configuration": Mechanism(
+    "taken-out-goes-on": Mechanism(
         "1",
-        "how far the dead letters are is known for each configuration apart",
-        (("flows/letters.py", "dead_letters.edition(config_version)", "dead_letters.NAME"),),
-        "tests/flows/test_refused_later.py"
-        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
-        "near",
+        "a stream with a memory that is taken out of the file brings what it still holds",
+        (("flows/stateful/lanes.py", "else _gone(name, store)", "else None"),),
+        "tests/stateful/test_taken_out.py::test_what_it_held_and_what_waited_for_its_table_arrives",
+        "killed-1",
+    ),
+    "host-went-down": Mechanism(
+        "1",
+        "where the host went down, all that the log has counts as read",
+        (("flows/position.py", "else max(found.handed, end())", "else found.handed"),),
+        "tests/flows/test_in_force.py::test_where_the_host_went_down_all_that_the_log_had_goes_by_the_file_of_before",
     ),
     "rejected-later": Mechanism(
         "1",
@@ -472,27 +483,6 @@ MECHANISMS: dict[str, Mechanism] = {
         "a stream whose tables were not asked yet goes on in its lane though its memory is gone",
         (("flows/stateful/store.py", "return not self.overlap or (", "return True or ("),),
         "tests/stateful/test_overlap.py::test_a_memory_that_is_gone_before_a_table_could_be_asked_loses_nothing",
-    ),
-    "letter-stays-aside": Mechanism(
-        "2",
-        "what is a dead letter goes to no destination that reads it again under another configuration",
-        (
-            (
-                "flows/set_aside.py",
-                "        if self._table is None or not part.table.num_rows:\n",
-                "        if True:\n",
-            ),
-        ),
-        "tests/flows/test_refused_later.py"
-        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
-        "near",
-    ),
-    "all-have-it": Mechanism(
-        "2",
-        "what all of its destinations had is no dead letter of a configuration that comes after",
-        (("flows/owed.py", "        if not len(offsets) or offsets[0].as_py() >= until:\n", "        if True:\n"),),
-        "tests/flows/test_refused_later.py"
-        "::test_what_all_of_its_destinations_have_is_no_dead_letter_when_its_stream_is_taken_out",
     ),
     "conditional-put": Mechanism(
         "3",

@@ -126,8 +126,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "1",
         "a directory's name has the beginning of a partition's value alone, however long a client's source is",
         (("connectors/sinks/delta_files.py", 'quote(value, safe="")[:LONGEST_VALUE]', 'quote(value, safe="")'),),
-        "tests/flows/test_dataflow.py"
-        "::test_a_source_of_any_name_and_length_lands_where_tables_are_partitioned_by_it",
+        "tests/flows/test_dataflow.py::test_a_source_of_any_name_and_length_lands_where_tables_are_partitioned_by_it",
     ),
     "unwritable-is-kept": Mechanism(
         "1",

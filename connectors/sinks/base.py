@@ -78,7 +78,7 @@ class Writer(Protocol):
 
 
 class Rejects(Protocol):
-    """Takes rows that a table must not have (`schema: reject`)."""
+    """Takes rows that a table must not have (`schema: reject`), or cannot."""
 
     def reject(
         self,
@@ -93,8 +93,9 @@ class Rejects(Protocol):
     ) -> None:
         """Makes `rows` safe elsewhere, before the table they were taken out of is committed. Destinations' threads call it.
 
-        `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted by partition once the table
-        is committed. `part` names a part of the table that is committed on its own. Raises Fenced, Transient.
+        `origin` has their `_partition` and `_offset`, and their `_reason` where it is another than that they do not fit
+        the columns; `offsets` are the next offsets wanted by partition once the table is committed. `part` names a part
+        of the table that is committed on its own. Raises Fenced, Transient.
         """
 
     def reset(self, destination: str) -> None:

@@ -8,8 +8,10 @@ rows of tables that other programs made and that ask more of a row than to fit t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import (
     CommitProperties,
     DeltaTable,
@@ -36,6 +38,8 @@ _HARMLESS = {
 }
 """Table properties that ask nothing of a data file or its action."""
 
+_NAME, _KEY = 255, 900  # bytes of a directory's name, and of a key in S3 beside that of the file itself
+
 
 class OpenTable:
     """`schema` are the table's columns (`plain_schema`). The methods raise Transient, and Delta's own errors."""
@@ -44,6 +48,7 @@ class OpenTable:
         """`store` gives the place of the table's files."""
         self._store = store
         self.uri: str = handle.table_uri
+        self._longest = _NAME if "s3://" not in self.uri and "s3a://" not in self.uri else _KEY - len(self.uri)
         self._hold(handle)
 
     def advance(self) -> bool:
@@ -54,6 +59,17 @@ class OpenTable:
         """The version of the newest `txn` action of an `appId` that is known; 0 before the first."""
         known = self._end.offsets.get(app)
         return known if known is not None else self._handle.transaction_version(app) or 0
+
+    def unwritable(self, rows: pa.Table) -> pa.ChunkedArray | None:
+        """Why each of the rows cannot be written, or null; None where all can.
+
+        Delta's own writer has a partition's whole value, escaped, in the name of its files' directory. Ours has the
+        beginning of it: the table's log says the value.
+        """
+        if self._is_plain or "received_at" not in rows.column_names:
+            return None
+        whys = [_too_long(rows[name], name, self._longest) for name in self._partition_by]
+        return pc.coalesce(*whys) if any(why.null_count < len(why) for why in whys) else None
 
     def append(self, rows: pa.Table, offsets: Mapping[str, int], *, grows: bool) -> None:
         """Adds rows, and a `txn` action for each of `offsets` by `appId`, in one commit.
@@ -95,6 +111,17 @@ class OpenTable:
             post_commithook_properties=_NOTHING_AFTER,
         )
         self._hold(self._handle)
+
+
+def _too_long(column: pa.ChunkedArray, name: str, longest: int) -> pa.ChunkedArray:
+    """For each value why no directory can be named after it, or null."""
+    values = column.unique()
+    long = [v for v in values.to_pylist() if v is not None and len(f"{name}={quote(str(v), safe='')}") > longest]
+    why = (
+        f"its {name} is too long for the name of a directory: another program made a table of this kind, or changed it"
+        f" since, and its partitions are named by the whole value; shorten {name} with a `set` step, then replay"
+    )
+    return pc.if_else(pc.is_in(column, value_set=pa.array(long, column.type)), why, pa.scalar(None, pa.string()))
 
 
 def _asks_nothing(field: pa.Field) -> bool:

@@ -106,7 +106,8 @@ class TableWriter(StagedRows):
         known = self._base if table is None else table.schema
         batches = by_schema(self._staged)
         schema = self._fitting.grown(known, batches, engine, new=table is None)
-        rows = self._fitting.rows(batches, schema, self._next, engine)
+        unwritable = None if table is None else table.unwritable
+        rows = self._fitting.rows(batches, schema, self._next, engine, unwritable=unwritable)
         if table is None:
             table = self._create(schema)
         table.append(rows, self._marks(), grows=schema != table.schema)

@@ -122,6 +122,19 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",
     ),
+    "short-directories": Mechanism(
+        "1",
+        "a directory's name has the beginning of a partition's value alone, however long a client's source is",
+        (("connectors/sinks/delta_files.py", 'quote(value, safe="")[:LONGEST_VALUE]', 'quote(value, safe="")'),),
+        "tests/flows/test_dataflow.py::test_a_source_of_any_name_and_length_lands_where_tables_are_partitioned_by_it",
+    ),
+    "unwritable-is-kept": Mechanism(
+        "1",
+        "what no directory of another program's table can be named after is a dead letter",
+        (("connectors/sinks/delta_table.py", "unwritable=unwritable)", "unwritable=None)"),),
+        "tests/sinks/test_delta_files.py"
+        "::test_a_value_that_another_programs_table_cannot_name_a_directory_after_is_a_dead_letter_once",
+    ),
     "configuration-of-then": Mechanism(
         "1",
         "what was read before a change of the configuration goes through the one that was in force then",

@@ -28,13 +28,13 @@ from tests.dlq.letters import letters, replayed
 from tests.flows.pipelines import (
     STREAM,
     Feeder,
-    Worker,
     append,
     drain,
     event_ids,
     landed_so_far,
     opened,
     rows,
+    run_until,
     until,
     write_config,
 )
@@ -101,21 +101,6 @@ def block(directory: Path, name: str = "away") -> Path:
     file = directory / name
     file.write_text("a file where a directory should be")
     return file
-
-
-def run_until(path: Path, what: Any, *, processes: int = 1, end: signal.Signals = signal.SIGKILL) -> None:
-    """Runs the dataflow until `what` holds, and ends it."""
-    workers = [Worker(path, process, processes) for process in range(processes)]
-    try:
-        until(what, what="what lands")
-        if end is not signal.SIGKILL:
-            for worker in workers:
-                worker.signal(end)
-            for worker in workers:
-                worker.wait_for("flushed")
-    finally:
-        for worker in workers:
-            worker.kill()
 
 
 @pytest.mark.timeout(300)
@@ -259,13 +244,9 @@ def test_what_waits_of_a_stream_that_is_taken_out_reaches_its_table_and_what_com
     path = configured(tmp_path, ALL_TO_LAKE, streams={"other": {"id": OTHER}, "pay": {"id": STREAM}})
     config, log = opened(path)
     lake = block(tmp_path, "lake")
-    worker = Worker(path, 0, 1)
-    try:
-        gone = append(log, [{"source": "app", "event": {"n": n}} for n in range(3)], stream=OTHER)
-        sent = append(log, [{"source": "app", "event": {"n": 1}}])
-        until(lambda: read_so_far(path) == 2, what="that both are read")
-    finally:
-        worker.kill()
+    gone = append(log, [{"source": "app", "event": {"n": n}} for n in range(3)], stream=OTHER)
+    sent = append(log, [{"source": "app", "event": {"n": 1}}])
+    run_until(path, lambda: read_so_far(path) == 2)
     configured(tmp_path, ALL_TO_LAKE, streams={"pay": {"id": STREAM}})
     late = append(log, [{"source": "app", "event": {"n": 4}}], stream=OTHER)
     lake.unlink()

@@ -143,12 +143,19 @@ def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path: Path, monke
     assert [line["event"] for line in lines] == ["no checkpoint was written"]
 
 
-@pytest.mark.parametrize("source", ["a/b", "../up", "é ü", " ", "a=b", "%2F", ".", "x" * 200, "🙂", "a\nb", "'"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("a/b", "../up", "é ü", " ", "a=b", "%2F", ".", "..", "🙂", "a\nb", "'", "\0", "x" * 200, "x" * 250),
+        *("é" * 300, "🙂" * 1_000, "%" * 251, "z" * 900_000),
+    ],
+    ids=lambda source: ascii(source)[:12] + str(len(source)),
+)
 def test_partitions_by_source_keep_any_source(tmp_path: Path, source: str) -> None:
     settings = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("date", "source"))
     dataflow = Dataflow(settings)
     dataflow.take([{"source": source, "event": {"a": 1}}, {"source": "plain", "event": {"a": 2}}])
-    dataflow.take([{"source": source, "event": {"a": 3}}])
+    dataflow.take([{"source": source, "event": {"a": 3, "b": 1}}])
     rows = read_table(tmp_path / STREAM)
     assert sorted((row["source"], row["event"]["a"]) for row in rows) == sorted(
         [(source, 1), ("plain", 2), (source, 3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +27,7 @@ from connectors.sinks.settings import DeltaDestination, Maintenance
 from connectors.sinks.store import LocalStore
 from connectors.sinks.upkeep import compact, vacuum
 from tests.services.seaweedfs import SeaweedFS
-from tests.sinks.tables import STREAM, Dataflow, read_table
+from tests.sinks.tables import STREAM, Dataflow, dead_letters_below, read_table
 from tests.sinks.test_store import lake
 
 NOW = datetime.now(UTC)
@@ -311,3 +312,33 @@ def test_a_table_in_a_place_of_any_name_has_its_files(tmp_path: Path, s3: Seawee
         sent = dataflow.take([event(1)]) + dataflow.take([event(2)])
         rows = read_table(place.table_uri(STREAM), place.storage_options() or None)
         assert sorted(row["event_id"] for row in rows) == sent
+
+
+def test_a_value_that_another_programs_table_cannot_name_a_directory_after_is_a_dead_letter_once(
+    tmp_path: Path,
+) -> None:
+    """Delta's own writer names directories by the whole value, and such a table's rows are its to write."""
+    place = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("source",))
+    DeltaTable.create(
+        str(tmp_path / STREAM), PLAIN, partition_by=["source"], configuration={"delta.appendOnly": "true"}
+    )
+    long = [{"source": text, "event": {"a": n}} for n, text in enumerate(["x" * 249, "é" * 42, "🙂" * 200])]
+    short = [{"source": text, "event": {"a": n}} for n, text in enumerate(["x" * 248, "é" * 41, "s"])]
+
+    def dataflow() -> Dataflow:
+        return Dataflow(place, rejects=dead_letters_below(tmp_path))
+
+    first = dataflow()
+    sent = first.take([*short, *long], offset=0)
+    sent += first.take(short[:1], offset=1)
+    restarted = dataflow()
+    restarted.stage([*short, *long], offset=0)
+    sent += restarted.take([*short, *long[:1]], offset=2)
+    letters = read_table(tmp_path / "dlq" / "dead_letters")
+    rows = read_table(tmp_path / STREAM)
+    assert sorted(row["event_id"] for row in [*rows, *letters]) == sorted(sent)
+    assert Counter(row["source"] for row in rows) == Counter(e["source"] for e in [*short, *short[:1], *short])
+    assert {json.loads(letter["payload"])["source"] for letter in letters} == {event["source"] for event in long}
+    assert {(letter["stage"], letter["error"].split(":")[0]) for letter in letters} == {
+        ("schema", "its source is too long for the name of a directory")
+    }

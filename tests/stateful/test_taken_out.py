@@ -15,18 +15,7 @@ from connectors.log import Log
 from connectors.merging import MergedReader
 from flows.stateful.lanes import store_files
 from flows.stateful.store import Store
-from tests.flows.pipelines import (
-    STREAM,
-    Worker,
-    append,
-    drain,
-    landed_so_far,
-    letters,
-    opened,
-    rows,
-    until,
-    write_config,
-)
+from tests.flows.pipelines import STREAM, append, drain, landed_so_far, letters, opened, rows, run_until, write_config
 from tests.stateful.test_lanes import WINDOW, Sender, assert_exact
 
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -44,20 +33,6 @@ def block(directory: Path) -> Path:
     file = directory / "lake"
     file.write_text("a file where a directory should be")
     return file
-
-
-def run_until(path: Path, what: Any, end: signal.Signals, processes: int = 1) -> None:
-    workers = [Worker(path, number, processes) for number in range(processes)]
-    try:
-        until(what, 120, what="what is waited for")
-        if end is not signal.SIGKILL:
-            for worker in workers:
-                worker.signal(end)
-            for worker in workers:
-                worker.wait_for("flushed")
-    finally:
-        for worker in workers:
-            worker.kill()
 
 
 def has_read(log: Log) -> bool:
@@ -79,7 +54,7 @@ def test_what_it_held_and_what_waited_for_its_table_arrives(
     lake = block(tmp_path)
     sender = Sender(log, 3)
     sender.send(40, late=False)
-    run_until(path, lambda: has_read(log), end, processes)
+    run_until(path, lambda: has_read(log), end=end, processes=processes)
     path = configured(tmp_path)
     late = append(log, [{"source": "s", "event": {"k": "k1", "v": 1}}])
     lake.unlink()
@@ -96,7 +71,7 @@ def test_its_rollups_end_where_it_does(tmp_path: Path) -> None:
     path = configured(tmp_path, pay={"id": STREAM, "rollups": [ROLLUP]})
     config, log = opened(path)
     sent = append(log, [{"source": "s", "event": {"k": "a", "v": n}} for n in range(7)])
-    run_until(path, lambda: landed_so_far(config) == sent, signal.SIGTERM)
+    run_until(path, lambda: landed_so_far(config) == sent, end=signal.SIGTERM)
     path = configured(tmp_path)
     drain(path)
     drain(path)
@@ -117,7 +92,7 @@ def test_under_another_name_each_event_is_in_one_of_its_tables(
     lake = block(tmp_path)
     sender = Sender(log, 4)
     sender.send(20, late=False)
-    run_until(path, lambda: has_read(log), end)
+    run_until(path, lambda: has_read(log), end=end)
     path = configured(tmp_path, payments={"id": STREAM, "steps": steps})
     first = [identity for identity, *_ in sender.sent]
     sender.pause()
@@ -138,7 +113,7 @@ def test_one_that_loses_its_memory_no_longer_keeps_the_log_from_being_deleted(tm
     config, log = opened(path)
     sender = Sender(log, 5)
     sender.send(10, late=False)
-    run_until(path, lambda: has_read(log), signal.SIGTERM)
+    run_until(path, lambda: has_read(log), end=signal.SIGTERM)
     path = configured(tmp_path, pay={"id": STREAM})
     drain(path)
     drain(path)  # what tables may have from before the first start is settled only now

@@ -5,18 +5,15 @@ It has no indexer acknowledgement. Splunk itself is in no package registry.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from tests.services.certificates import Authority
-from tests.services.process import ServerProcess, ServiceMissingError, cache_directory, free_ports
+from tests.services.process import ServerProcess, free_ports
+from tests.services.pypi import program
 
 _VERSION = "6.20.0"
 
@@ -28,7 +25,7 @@ class Collector(ServerProcess):
 
     def __init__(self, directory: Path, *, tls: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        program = _program()
+        tenzir = program("tenzir", _VERSION, "tenzir")
         self.authority = Authority(directory / "authority")
         certificate, key = self.authority.issue("collector")
         [port] = free_ports(1)
@@ -41,7 +38,7 @@ class Collector(ServerProcess):
         pipeline = directory / "pipeline.tql"
         accept = f'accept_splunk "127.0.0.1:{port}", {options}'
         pipeline.write_text(f'{accept}\nto_file "{self._output}" {{ write_ndjson }}\n')
-        command = [str(program), f"--cache-directory={directory / 'cache'}", "-f", str(pipeline)]
+        command = [str(tenzir), f"--cache-directory={directory / 'cache'}", "-f", str(pipeline)]
         super().__init__("Tenzir", command, directory / "tenzir.log", self._answers)
 
     def received(self) -> list[dict[str, Any]]:
@@ -58,32 +55,3 @@ class Collector(ServerProcess):
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False
-
-
-def _program() -> Path:
-    target = cache_directory() / f"tenzir-{_VERSION}"
-    program = target / "bin" / "tenzir"
-    if program.exists():
-        return program
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with (cache_directory() / "tenzir.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
-        if not program.exists():
-            shutil.rmtree(target, ignore_errors=True)
-            uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-            if uv is None:
-                raise ServiceMissingError("Tenzir is installed by the `uv` package (`make setup` installs it)")
-            _run([uv, "venv", "-q", "--python", sys.executable, str(target)])
-            python = str(target / "bin" / "python")
-            try:
-                _run([uv, "pip", "install", "-q", "--python", python, f"tenzir=={_VERSION}"])
-            except ServiceMissingError:
-                shutil.rmtree(target, ignore_errors=True)
-                raise
-    return program
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode != 0:
-        raise ServiceMissingError(f"Tenzir could not be installed: {done.stderr[-500:]}")

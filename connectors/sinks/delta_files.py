@@ -35,7 +35,7 @@ LONGEST_VALUE = 200
 
 _MANY = 1_000  # rows a file from which on Arrow takes less time: a commit of actions alone has to be read again
 _LEVEL = 1  # of zstd: compaction writes the files anew
-_DICTIONARY_BYTES = 524_288  # of a column's values: some thousand hashes have room, ids outgrow it soon and hash no longer
+_DICTIONARY_BYTES = 524_288  # of a column's values: thousands of hashes have room, ids outgrow it soon
 _FILE_BYTES = 536_870_912  # of rows in memory: such a file has 50 to 100 MB
 _NOTHING_AFTER = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 """What a commit does once it is there: even to find that nothing is due Delta loads the table anew."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from bench.load import load
 from bench.payments import lines
@@ -139,8 +139,10 @@ def _commits(home: Path, scale: Scale) -> Iterator[Row]:
     gaps = [times[number] - times[number - 1] for number in sorted(times) if number - 1 in times]
     if len(gaps) < 2 * EARLY:
         raise RuntimeError(f"only {len(gaps)} commits were made in time")
-    early, late = (median(gaps[at - EARLY // 2 : at + EARLY // 2]) for at in (EARLY, len(gaps) - EARLY // 2))
-    note = f"reference: the {EARLY}th; each the median of the {EARLY} around it"
+    around = [gaps[at - EARLY // 2 : at + EARLY // 2] for at in (EARLY, len(gaps) - EARLY // 2)]
+    early, late = map(median, around)
+    means = " and ".join(f"{fmean(of) * 1000:.1f}" for of in reversed(around))
+    note = f"reference: the {EARLY}th; each the median of the {EARLY} around it (means, with a checkpoint: {means})"
     yield compared(
         "lasting", f"commit {len(gaps):,} of a table", [(late * 1000, early * 1000)], at_most=1.5, unit="ms", note=note
     )

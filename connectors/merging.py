@@ -8,7 +8,7 @@ not. Repeats of a request with an Idempotency-Key are left out, as in `connector
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -63,9 +63,14 @@ class MergedReader:
         window: int,
         group: str,
         until: Mapping[int, int] | None = None,
+        others: Sequence[tuple[int, int, int]] = (),
     ) -> None:
-        """`window` is the dedupe window in microseconds. With `until` nothing from there on is read, by partition."""
+        """`window` is the dedupe window in microseconds. With `until` nothing from there on is read, by partition.
+
+        What others have read is passed over: (partition, first offset, offset past the last).
+        """
         self._until = until
+        self._others = others
         self._log = log
         self._stream = stream
         self._name = name
@@ -125,6 +130,8 @@ class MergedReader:
     def _fresh(self, number: int, part: _Partition, block: Block) -> list[tuple[int, Record]]:
         """The stream's own records of the block that repeat none."""
         own = [(o, r) for o, r in zip(block.offsets, block.records, strict=True) if r.stream == self._stream]
+        for _, begin, end in (those for those in self._others if those[0] == number):
+            own = [(o, r) for o, r in own if not begin <= o < end]
         if not any(record.keyed for _, record in own):
             return own
         if part.dedupe is None:
@@ -142,6 +149,10 @@ class MergedReader:
     def commit(self, positions: Mapping[int, int]) -> None:
         """Tells retention and lag tools that everything below is safe elsewhere."""
         self._reader.commit(positions)
+
+    def forget(self) -> None:
+        """Tells retention that nothing more is read here."""
+        self._reader.forget()
 
     def close(self) -> None:
         self._reader.close()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -97,6 +98,16 @@ class Stop:
 Floors = dict[str, int]
 
 
+class Course(Protocol):
+    """Is told when partitions begin to be read and when they are read no more. Methods raise HeadraceError."""
+
+    def begin(self, partition: int, floor: int, gone: Floors) -> None:
+        """A partition is gone on with from `floor`, which all destinations have reached; those `gone` are no more."""
+
+    def stops(self, partition: int) -> None:
+        """What was read of the partition is safe, and nothing more of it is read."""
+
+
 class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
     """Reads `partitions` of a log. `names` maps stream ids to names; `windows` gives dedupe windows by stream id."""
 
@@ -109,9 +120,9 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
         windows: Mapping[str, int],
         names: Mapping[str, str],
         group: str,
-        begun: Callable[[int, Floors], None] | None = None,
+        course: Course | None = None,
     ) -> None:
-        """`begun` is told from which state a partition is gone on with."""
+        """`course` is told what becomes of each partition."""
         self._log = log
         self._partitions = partitions
         self._progress = progress
@@ -119,7 +130,7 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
         self._windows = windows
         self._names = names
         self._group = group
-        self._begun = begun
+        self._course = course
         self._published: dict[int, int] | None = None
 
     def list_parts(self) -> list[str]:
@@ -133,12 +144,14 @@ class LogSource(FixedPartitionedSource[tuple[str, LogBatch], Floors]):
             self._published = log.committed(self._group)
         floors = resumed(resume_state, self._progress.names, self._published.get(partition, 0))
         position = beginning(floors)
-        if self._begun is not None:
-            self._begun(partition, resume_state if isinstance(resume_state, dict) else {})
+        if self._course is not None:
+            state = resume_state if isinstance(resume_state, dict) else {}
+            gone = {name: floor for name, floor in state.items() if name not in floors}
+            self._course.begin(partition, min(floors.values(), default=position), gone)
         self._progress.begin(partition, floors, position)
         self._stop.expect(partition)
         main = Cursor(Reading(log, self._group, self._windows, self._names), partition, position)
-        return _Partition(partition, main, self._progress, self._stop)
+        return _Partition(partition, main, self._progress, self._stop, self._course)
 
 
 def part_name(partition: int) -> str:
@@ -150,15 +163,14 @@ def resumed(state: Floors | int | None, names: Sequence[str], published: int) ->
     """From where each of the destinations `names` is to be read for, given what was kept and what is `published`.
 
     One that is new begins with the one that is furthest back: no event is passed over that a state which is older than
-    the destination cannot tell of. So do the dead letters of a configuration that is new (`dead_letters.edition`): what is
-    on its way under one may be refused under the next. An integer is the state of a version that kept one floor for all.
+    the destination cannot tell of. An integer is the state of a version that kept one floor for all.
     """
-    floors = {} if state is None else dict.fromkeys(names, state) if isinstance(state, int) else state
-    known = {name: max(floors[name], published) for name in names if name in floors}
-    kinds = {name.partition("/")[0] for name in names}
-    still = [max(at, published) for name, at in floors.items() if name.partition("/")[0] in kinds]
-    least = min(still, default=published)
-    return {name: known.get(name, least) for name in names}
+    if state is None:
+        return dict.fromkeys(names, published)
+    floors = dict.fromkeys(names, state) if isinstance(state, int) else state
+    still = {name: max(at, published) for name, at in floors.items()}
+    least = min((still[name] for name in names if name in still), default=published)
+    return {name: still.get(name, least) for name in names}
 
 
 def beginning(floors: Floors, *, near: int = NEAR) -> int:
@@ -168,8 +180,9 @@ def beginning(floors: Floors, *, near: int = NEAR) -> int:
 
 
 class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
-    def __init__(self, partition: int, main: Cursor, progress: Progress, stop: Stop) -> None:
+    def __init__(self, partition: int, main: Cursor, progress: Progress, stop: Stop, course: Course | None) -> None:
         self._partition = partition
+        self._course = course
         self._key = part_name(partition)
         self._main = main
         self._again: dict[str, Cursor] = {}  # of the destinations that are behind
@@ -253,6 +266,8 @@ class _Partition(StatefulSourcePartition[tuple[str, LogBatch], Floors]):
         else:
             done = self._progress.floor(self._partition, 0) >= position
         if done:
+            if self._course is not None:
+                self._course.stops(self._partition)
             self._publish()
             self._stop.safe(self._partition)
         if done or time.monotonic() - self._heartbeat < _HEARTBEAT:

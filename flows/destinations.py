@@ -17,7 +17,6 @@ from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.elasticsearch.settings import ElasticsearchDestination
 from connectors.sinks.http.settings import HttpDestination
 from connectors.sinks.kafka.settings import KafkaDestination
-from connectors.sinks.letters_writer import LettersWriter
 from connectors.sinks.push import PushWriter
 from connectors.sinks.refusals import Refusals
 from connectors.sinks.rejects import DeadLetters
@@ -26,21 +25,28 @@ from connectors.sinks.snowflake.settings import SnowflakeDestination
 from connectors.sinks.splunk_hec.settings import SplunkHecDestination
 from connectors.sinks.stdout.settings import StdoutDestination
 from connectors.sinks.syslog.settings import SyslogDestination
-from flows.config import Config, config_version
+from flows.config import Config, Stream, config_version
 from flows.rollups import table_of
 
 
 def open_writers(
-    config: Config, log: Log, *, only: str | None = None, fresh: Fresh = lambda letters: letters
+    config: Config,
+    log: Log,
+    *,
+    before: Mapping[str, Stream] | None = None,
+    only: str | None = None,
+    fresh: Fresh = lambda letters: letters,
 ) -> dict[str, Writer]:
     """The destinations by name, or `only` one of them, and the dead letters.
 
-    `fresh` gives of the dead letters that destinations make those that are to be kept.
+    `before` are streams that the configuration may have no more, and of which something may still come. `fresh` gives of
+    the dead letters that destinations make those that are to be kept.
     """
+    streams = {**(before or {}), **config.streams}
     letters = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
     rejects = DeadLetters(letters, log.identity, log.place, config_version(config), fresh)
-    schemas = {stream: settings.schema for stream, settings in config.streams.items()}
-    rollups = [table_of(name, rollup) for name, stream in config.streams.items() for rollup in stream.rollups]
+    schemas = {stream: settings.schema for stream, settings in streams.items()}
+    rollups = [table_of(name, rollup) for name, stream in streams.items() for rollup in stream.rollups]
     writers: dict[str, Writer] = {}
     for name, destination in config.destinations.items():
         if only not in (None, name):
@@ -56,7 +62,7 @@ def open_writers(
             )
         else:
             writers[name] = _table_writer(name, destination, log, schemas, rollups, rejects)
-    writers[dead_letters.NAME] = LettersWriter(letters, log.identity)
+    writers[dead_letters.NAME] = DeltaWriter(letters, log.identity, name=dead_letters.NAME, base=dead_letters.SCHEMA)
     return writers
 
 

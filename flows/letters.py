@@ -5,7 +5,7 @@ A pipeline says what it sets aside (`Aside`), whoever runs it; `Letters` makes r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import duckdb
 import msgspec
@@ -16,7 +16,7 @@ from connectors.sinks import dead_letters
 from connectors.sinks.base import Rows
 from connectors.telemetry import DEAD_LETTERS
 from flows.columns import EVENT_ID, OFFSET, RECEIVED_AT, Columns, column, literal
-from flows.config import Config, config_version
+from flows.config import Stream
 from flows.output import rows_query
 from flows.steps import Mask
 
@@ -41,14 +41,12 @@ class Letters:
     def __init__(self, place: dead_letters.Place, config_version: str, masked: Collection[str] = ()) -> None:
         self._place = place
         self._version = config_version
-        self._edition = dead_letters.edition(config_version)
         self._masked = frozenset(masked)
 
     def of(self, stream: str, aside: Aside, partition: int | None = None, *, counted_as: str | None = None) -> Rows:
         """The letters, with `_offset` for the writer; they are counted for the stream `counted_as`, if there is one.
 
-        `partition` is that of the log; without one `_offset` holds places in all of its partitions. How far the letters of
-        a partition are is true of this configuration only; what has been taken out of the log for good is so for each.
+        `partition` is that of the log; without one `_offset` holds places in all of its partitions.
         """
         if counted_as is not None:
             DEAD_LETTERS.labels(counted_as, aside.stage).inc(aside.events.num_rows)
@@ -74,14 +72,14 @@ class Letters:
                 destination=aside.to,
             )
         if partition is None:
-            return Rows(dead_letters.NAME, dead_letters.placed(_numbered(letters), self._place))
-        return Rows(self._edition, dead_letters.placed(letters, self._place))
+            letters = _numbered(letters)
+        return Rows(dead_letters.NAME, dead_letters.placed(letters, self._place))
 
 
-def letters_of(config: Config, place: dead_letters.Place, version: str | None = None) -> Letters:
-    """The dead letters of a configuration's pipelines; `place` is the log's, `version` names the configuration."""
-    masked = [name for name, stream in config.streams.items() if any(isinstance(step, Mask) for step in stream.steps)]
-    return Letters(place, version or config_version(config), masked)
+def letters_of(streams: Mapping[str, Stream], place: dead_letters.Place, version: str) -> Letters:
+    """The dead letters of a configuration's pipelines, by its streams; `place` is the log's, `version` names it."""
+    masked = [name for name, stream in streams.items() if any(isinstance(step, Mask) for step in stream.steps)]
+    return Letters(place, version, masked)
 
 
 def set_aside(engine: duckdb.DuckDBPyConnection, events: str, columns: Columns, step: str, error: str) -> pa.Table:

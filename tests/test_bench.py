@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from bench import __main__ as bench
-from bench import dataflow
+from bench import dataflow, peers
 from bench.load import Request, load
 from bench.measure import Case, measure
 from bench.rows import Row, Scale, compared, difference, table, told
@@ -150,3 +153,32 @@ def test_the_dataflow_and_the_statement_it_is_compared_with_leave_the_same_rows(
     theirs = duckdb.sql(f"SELECT {columns} FROM '{tmp_path}/out.parquet' ORDER BY 1").fetchall()
     assert ours.fetchall() == theirs
     assert 0 < len(theirs) < 300
+
+
+def parquet(rows: int, out: Path) -> None:
+    pq.write_table(pa.table({"n": range(rows)}), out / "lake.parquet")
+
+
+def ndjson(rows: int, out: Path) -> None:
+    (out / "lake.ndjson").write_bytes(b"{}\n" * rows)
+
+
+def compressed(rows: int, out: Path) -> None:
+    (out / "lake.ndjson.zst").write_bytes(zstandard.compress(b"{}\n" * rows))
+
+
+def otlp(rows: int, out: Path) -> None:
+    frames = [zstandard.compress(b'{"body":{}}' * part) for part in (rows - 1, 1)]
+    (out / "lake.otlp").write_bytes(b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames))
+
+
+@pytest.mark.parametrize("wrote", [parquet, ndjson, compressed, otlp])
+def test_a_contestant_that_leaves_an_event_out_has_no_figure(wrote: Any, tmp_path: Path) -> None:
+    def runs(topic: peers.Topic, out: Path, lost: int) -> float:
+        wrote(peers.kept(topic[2]) - lost, out)
+        return topic[2] / 1_000
+
+    topics = [("", "few", 100), ("", "all", 1_100)]
+    assert peers._speed("it", lambda topic, out: runs(topic, out, 0), topics, tmp_path) == pytest.approx(1_000)
+    with pytest.raises(RuntimeError, match="came out"):
+        peers._speed("it", lambda topic, out: runs(topic, out, 1), topics, tmp_path)

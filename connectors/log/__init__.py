@@ -55,6 +55,9 @@ class Reader(Protocol):
         For Kafka this is the consumer group `headrace.<pipeline>`. Best effort: nothing depends on it for correctness.
         """
 
+    def forget(self) -> None:
+        """Takes back what was published: nobody reads on under this group, and retention need not wait for it."""
+
     def close(self) -> None: ...
 
 

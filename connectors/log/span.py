@@ -156,5 +156,8 @@ class SpanReader:
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Nobody is told."""
 
+    def forget(self) -> None:
+        """Nobody was told."""
+
     def close(self) -> None:
         self._reader.close()

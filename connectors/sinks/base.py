@@ -78,7 +78,7 @@ class Writer(Protocol):
 
 
 class Rejects(Protocol):
-    """Takes rows that a table must not have (`schema: reject`)."""
+    """Takes rows that a table must not have (`schema: reject`), or cannot."""
 
     def reject(
         self,
@@ -93,8 +93,9 @@ class Rejects(Protocol):
     ) -> None:
         """Makes `rows` safe elsewhere, before the table they were taken out of is committed. Destinations' threads call it.
 
-        `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted by partition once the table
-        is committed. `part` names a part of the table that is committed on its own. Raises Fenced, Transient.
+        `origin` has their `_partition` and `_offset`, and their `_reason` where it is another than that they do not fit
+        the columns; `offsets` are the next offsets wanted by partition once the table is committed. `part` names a part
+        of the table that is committed on its own. Raises Fenced, Transient.
         """
 
     def reset(self, destination: str) -> None:
@@ -113,17 +114,17 @@ class Progress:
 
     @property
     def names(self) -> list[str]:
-        """The destinations, as a state names them."""
-        return [delivery.kept_as for delivery in self._deliveries]
+        """The destinations."""
+        return [delivery.name for delivery in self._deliveries]
 
     def begin(self, partition: int, wanted: Mapping[str, int], position: int) -> None:
         """Reading for all begins at `position`; each destination wants what it is named with."""
         for delivery in self._deliveries:
-            delivery.begin(partition, wanted[delivery.kept_as], position)
+            delivery.begin(partition, wanted[delivery.name], position)
 
     def floors(self, partition: int, start: int) -> dict[str, int]:
         """By destination, the offset to resume from; `start` is where this process began reading."""
-        found = {delivery.kept_as: delivery.floor(partition) for delivery in self._deliveries}
+        found = {delivery.name: delivery.floor(partition) for delivery in self._deliveries}
         return {name: start if floor is None else floor for name, floor in found.items()}
 
     def floor(self, partition: int, start: int) -> int:

@@ -38,15 +38,6 @@ ROUTES = "routes"
 """The stage of an event that was sent again for one destination, which the configuration does not send it to."""
 
 
-EVENT_STAGES = ("parse", "bounds", "stream", ROUTES)
-"""The stages at which an event leaves the pipeline: its letter is all that becomes of it."""
-
-
-def edition(config_version: str) -> str:
-    """What the letters are called that pipelines make under one configuration: they have places in the log of their own."""
-    return f"{NAME}/{config_version}"
-
-
 Place = Callable[[int], tuple[str, int]]
 """The topic of a partition of the log, and its number there: `connectors.log.Log.place`."""
 

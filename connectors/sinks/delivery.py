@@ -63,8 +63,7 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
 class Delivery:
     """One destination within one process. Any thread may call it; nothing but `offer` of what cannot be read again waits.
 
-    `carries` tells a destination that events are sent to from one that only takes what goes wrong. `kept_as` is the name
-    under which a state remembers how far it is; without one it is its own.
+    `carries` tells a destination that events are sent to from one that only takes what goes wrong.
     """
 
     def __init__(
@@ -73,14 +72,12 @@ class Delivery:
         writer: Writer,
         *,
         carries: bool = True,
-        kept_as: str | None = None,
         capacity: int = INBOX_BYTES,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
         self.carries = carries
-        self.kept_as = kept_as or name
         self._writer = writer
         self._capacity = capacity
         self._clock = clock

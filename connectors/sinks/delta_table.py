@@ -7,14 +7,13 @@ from urllib.parse import quote
 import duckdb
 import msgspec
 import pyarrow as pa
-from deltalake import DeltaTable, Transaction
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from connectors.errors import Fenced, Transient
 from connectors.logger import get_logger
 from connectors.sinks.base import Rejects
-from connectors.sinks.delta_files import append_rows
-from connectors.sinks.evolve import plain_schema
+from connectors.sinks.delta_open import OpenTable
 from connectors.sinks.fitted import Fitting, by_schema
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.staged import StagedRows
@@ -23,7 +22,10 @@ from connectors.sinks.store import Store, open_store
 _log = get_logger()
 
 _CHECKPOINT_INTERVAL = 20
-"""Commits between checkpoints; the handle is opened anew after each, which keeps the cost of a commit flat."""
+"""Commits between checkpoints: what a reader, and a restart, has to read beside the newest one."""
+
+_FILES_A_COMMIT = 100
+"""Of a table with more files than these for each commit between checkpoints, which list them all, there are more commits."""
 
 
 class TableWriter(StagedRows):
@@ -50,11 +52,11 @@ class TableWriter(StagedRows):
         self._uri = settings.table_uri(stream)
         self._options = settings.storage_options()
         self._app = f"headrace/{quote(identity, safe='')}/{stream}{origin}"
-        self._schema = base
+        self._base = base
         self._fitting = Fitting(stream, destination, schema_mode, rejects)
         self._store: Store | None = None
-        self._handle: DeltaTable | None = None
-        self._commits = 0
+        self._table: OpenTable | None = None
+        self._until_checkpoint = _CHECKPOINT_INTERVAL
 
     def stage(self, partition: int, rows: pa.Table, next_offset: int) -> None:
         """Takes rows in offset order, except those below what the table has of the partition."""
@@ -68,7 +70,7 @@ class TableWriter(StagedRows):
 
     def reset(self) -> None:
         """Forgets what is staged, and what the table has: the table is asked again."""
-        self._handle = None
+        self._table = None
         self._committed = {}
         self._let_go()
 
@@ -80,8 +82,8 @@ class TableWriter(StagedRows):
             # Whether the commit happened is not known: after a reset it is read from the table.
             raise Transient(f"committing {self.rows} rows to {self._uri}: {exc}") from exc
         self._took()
-        self._commits += 1
-        if self._commits % _CHECKPOINT_INTERVAL == 0:
+        self._until_checkpoint -= 1
+        if self._until_checkpoint <= 0:
             self._checkpoint()
 
     def commit_surely(self, engine: duckdb.DuckDBPyConnection) -> None:
@@ -95,29 +97,34 @@ class TableWriter(StagedRows):
                 raise
 
     def _commit(self, engine: duckdb.DuckDBPyConnection) -> None:
-        handle = self._open()
-        if handle is not None:
-            handle.update_incremental()
-            self._schema = _schema_of(handle)
-            self._refuse_if_moved(handle)
+        table = self._open()
+        if table is not None and not table.advance():
+            self._table = None
+            table = self._open()
+        if table is not None:
+            self._refuse_if_moved()
+        known = self._base if table is None else table.schema
         batches = by_schema(self._staged)
-        schema = self._fitting.grown(self._schema, batches, engine, new=handle is None)
-        rows = self._fitting.rows(batches, schema, self._next, engine)
-        if handle is None:
-            handle = self._create(schema)
-        transactions = [Transaction(app, version) for app, version in self._marks().items()]
-        append_rows(handle, rows, transactions, lambda: self._files(handle), grows=schema != self._schema)
-        self._schema = schema
+        schema = self._fitting.grown(known, batches, engine, new=table is None)
+        unwritable = None if table is None else table.unwritable
+        rows = self._fitting.rows(batches, schema, self._next, engine, unwritable=unwritable)
+        if table is None:
+            table = self._create(schema)
+        table.append(rows, self._marks(), grows=schema != table.schema)
         self._fitting.count(rows)
 
     def _checkpoint(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            try:
-                handle.update_incremental()
-                handle.create_checkpoint()
-            except (DeltaError, OSError) as exc:  # readers take longer, and nothing else: the next may succeed
-                _log.warning("no checkpoint was written", table=self._uri, reason=str(exc))
+        self._until_checkpoint = _CHECKPOINT_INTERVAL
+        try:
+            handle = DeltaTable(self._uri, storage_options=self._options)
+            handle.create_checkpoint()
+            self._until_checkpoint = max(_CHECKPOINT_INTERVAL, len(handle.file_uris()) // _FILES_A_COMMIT)
+        except (DeltaError, OSError) as exc:  # readers take longer, and nothing else: the next may succeed
+            _log.warning("no checkpoint was written", table=self._uri, reason=str(exc))
+
+    def _held(self, handle: DeltaTable) -> OpenTable:
+        self._table = OpenTable(handle, lambda: self._files(handle))
+        return self._table
 
     def _files(self, handle: DeltaTable) -> Store:
         """The table's files, where its log says that the table is: it reads an address in its own way."""
@@ -133,19 +140,18 @@ class TableWriter(StagedRows):
         """What a commit says about how far the table is: the versions of its `txn` actions, by their `appId`."""
         return {self._app_id(partition): offset for partition, offset in sorted(self._next.items())}
 
-    def _open(self) -> DeltaTable | None:
-        if self._handle is None:
+    def _open(self) -> OpenTable | None:
+        if self._table is None:
             try:
-                self._handle = DeltaTable(self._uri, storage_options=self._options)
+                return self._held(DeltaTable(self._uri, storage_options=self._options))
             except TableNotFoundError:
                 return None
-            self._schema = _schema_of(self._handle)
-        return self._handle
+        return self._table
 
-    def _create(self, schema: pa.Schema) -> DeltaTable:
+    def _create(self, schema: pa.Schema) -> OpenTable:
         log_kept = self._settings.maintenance.keep_log
         try:
-            self._handle = DeltaTable.create(
+            handle = DeltaTable.create(
                 self._uri,
                 schema,
                 mode="error",
@@ -160,27 +166,21 @@ class TableWriter(StagedRows):
             if "already exists" not in str(exc):
                 raise
             raise Transient(f"creating {self._uri}: another process was first") from exc
-        self._schema = schema
-        return self._handle
+        return self._held(handle)
 
     def _version_of(self, app: str) -> int:
         """Of the last `txn` action of an `appId`; 0 before the first. Raises Transient."""
         try:
-            handle = self._open()
-            version = None if handle is None else handle.transaction_version(app)
+            table = self._open()
+            return 0 if table is None else table.offset(app)
         except (DeltaError, OSError) as exc:
             raise Transient(f"opening {self._uri}: {exc}") from exc
-        return 0 if version is None else version
 
-    def _refuse_if_moved(self, handle: DeltaTable) -> None:
+    def _refuse_if_moved(self) -> None:
         for partition in self._next:
-            version = handle.transaction_version(self._app_id(partition)) or 0
+            version = self._version_of(self._app_id(partition))
             if version != self._committed[partition]:
                 raise Fenced(
                     f"{self._uri}: another dataflow has committed partition {partition} up to offset {version}",
                     remedy="stop the other `headrace run`; only one may write a log's tables",
                 )
-
-
-def _schema_of(handle: DeltaTable) -> pa.Schema:
-    return plain_schema(pa.schema(handle.schema().to_arrow()))

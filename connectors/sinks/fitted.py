@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +16,10 @@ from connectors.telemetry import ROWS_COMMITTED, VALUES_RESCUED
 
 OFFSET = "_offset"
 PARTITION = "_partition"
+REASON = "_reason"
+
+Unwritable = Callable[[pa.Table], pa.ChunkedArray | None]
+"""Why each of a table's rows cannot be written to it, a sentence or null; None where all can."""
 
 
 class Fitting:
@@ -49,12 +53,14 @@ class Fitting:
         engine: duckdb.DuckDBPyConnection,
         *,
         part: str = "",
+        unwritable: Unwritable | None = None,
     ) -> pa.Table:
         """The batches as rows of `schema`, without those that are rejected: these are safe elsewhere by then.
 
-        `offsets` are the next offsets wanted once the rows are committed. Raises Fenced, Transient.
+        `offsets` are the next offsets wanted once the rows are committed. What is `unwritable` is rejected whatever the
+        mode. Raises Fenced, Transient.
         """
-        conforming, fits = self.judged(batches, schema, offsets, engine, part=part)
+        conforming, fits = self.judged(batches, schema, offsets, engine, part=part, unwritable=unwritable)
         if fits is not None:
             conforming = [rows.filter(which) for rows, which in zip(conforming, fits, strict=True)]
         return pa.concat_tables(conforming)
@@ -67,18 +73,32 @@ class Fitting:
         engine: duckdb.DuckDBPyConnection,
         *,
         part: str = "",
+        unwritable: Unwritable | None = None,
     ) -> tuple[list[pa.Table], list[pa.ChunkedArray] | None]:
         """As `rows`, batch by batch: all the rows, and which of them fit; None where all do."""
         conforming = [conformed(batch, schema, engine) for batch in batches]
-        if self._mode != "reject" or self._rejects is None:
+        reasons = [unwritable(rows) if unwritable else None for rows in conforming]
+        strict = self._mode == "reject"
+        if self._rejects is None or not (strict or any(why is not None for why in reasons)):
             return conforming, None
-        unfit = [pc.is_valid(rows.column(RESCUED)) for rows in conforming]
+        whys = [
+            pa.nulls(len(rows), pa.string()) if why is None else why
+            for rows, why in zip(conforming, reasons, strict=True)
+        ]
+        unfit = [
+            pc.or_(pc.is_valid(rows.column(RESCUED)), pc.is_valid(why)) if strict else pc.is_valid(why)
+            for rows, why in zip(conforming, whys, strict=True)
+        ]
         # All of them at once: each time is a commit to the dead letters.
-        pairs = list(zip(batches, conforming, unfit, strict=True))
-        rejected = pa.concat_tables([rows.filter(which) for _, rows, which in pairs])
+        rejected = pa.concat_tables([rows.filter(which) for rows, which in zip(conforming, unfit, strict=True)])
         if not rejected.num_rows:
             return conforming, None
-        origin = pa.concat_tables([batch.select([PARTITION, OFFSET]).filter(which) for batch, _, which in pairs])
+        origin = pa.concat_tables(
+            [
+                batch.select([PARTITION, OFFSET]).append_column(REASON, why).filter(which)
+                for batch, why, which in zip(batches, whys, unfit, strict=True)
+            ]
+        )
         self._rejects.reject(rejected, origin, self._stream, self._destination, offsets, engine, part=part)
         return conforming, [pc.invert(which) for which in unfit]
 

@@ -1,4 +1,5 @@
-"""What a table with a strict schema rejects becomes dead letters, committed before the rows it was taken out of.
+"""What a table with a strict schema rejects, and what a table cannot take, becomes dead letters, committed before the rows
+it was taken out of.
 
 Where that second commit does not happen the rows come again, and not always to the same end: with fewer rows a new table
 gets fewer columns, and a configuration may have changed. So a letter of what the first commit had passed is looked for
@@ -60,8 +61,9 @@ class DeadLetters:
     ) -> None:
         """Commits `rows` (a stream's table) as dead letters of stage `schema`.
 
-        `origin` has their `_partition` and `_offset`; `offsets` are the next offsets wanted once the table they were
-        taken out of is committed; `part` names a part of it that is committed on its own. Raises Fenced, Transient.
+        `origin` has their `_partition` and `_offset`, and their `_reason` where it is another than that they do not fit
+        the columns; `offsets` are the next offsets wanted once the table they were taken out of is committed; `part` names
+        a part of it that is committed on its own. Raises Fenced, Transient.
         """
         letters = self._fresh(self._letters(rows, origin, stream, destination, engine))
         with self._lock:
@@ -91,7 +93,9 @@ class DeadLetters:
     ) -> pa.Table:
         engine.register(
             "rejected",
-            rows.append_column("_partition", origin["_partition"]).append_column("_offset", origin["_offset"]),
+            rows.append_column("_partition", origin["_partition"])
+            .append_column("_offset", origin["_offset"])
+            .append_column("_reason", origin["_reason"]),
         )
         json = [field.name for field in rows.schema if pa.types.is_large_string(field.type)]  # a VARIANT's, as text
         event = ", ".join(
@@ -101,7 +105,8 @@ class DeadLetters:
         )
         letters = engine.sql(
             f"SELECT event_id, $stream AS stream, 'schema' AS stage, NULL::VARCHAR AS step, $destination AS destination,"
-            f" 'does not fit the table''s columns: ' || array_to_string(json_keys(_rescued), ', ') AS error,"
+            f" coalesce(_reason, 'does not fit the table''s columns: ' || array_to_string(json_keys(_rescued), ', '))"
+            f" AS error,"
             f' $version AS config_version, NULL::VARCHAR AS topic, _partition AS partition, _offset AS "offset",'
             f" string_split(event_id, '-')[-1]::BIGINT AS index,"
             f" json_merge_patch(to_json({{{event}}}), json_object('_rescued', json(_rescued)))::VARCHAR AS payload,"

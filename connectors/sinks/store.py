@@ -32,6 +32,9 @@ class Store(Protocol):
     def read(self, name: str) -> bytes:
         """A file's content."""
 
+    def find(self, name: str) -> bytes | None:
+        """A file's content; None where there is no such file."""
+
     def tail(self, name: str, length: int) -> bytes:
         """The last `length` bytes of a file, or all of it."""
 
@@ -94,6 +97,15 @@ class LocalStore:
         except OSError as exc:
             raise Transient(f"reading {self._root / name}: {exc.strerror}") from exc
 
+    def find(self, name: str) -> bytes | None:
+        """See `Store.find`."""
+        try:
+            return (self._root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise Transient(f"reading {self._root / name}: {exc.strerror}") from exc
+
     def tail(self, name: str, length: int) -> bytes:
         """See `Store.tail`."""
         try:
@@ -131,16 +143,12 @@ class S3Store:
 
     def create(self, name: str, content: pa.Buffer | bytes) -> bool:
         """See `Store.create`. One conditional PUT: nobody ever sees half of a file."""
-        from botocore.exceptions import ClientError
-
         key = self._key(name)
         body = content if isinstance(content, bytes) else content.to_pybytes()
         try:
             self._call("put_object", f"writing s3://{self._bucket}/{key}", Key=key, Body=body, IfNoneMatch="*")
         except Transient as exc:
-            cause = exc.__cause__
-            status = cause.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(cause, ClientError) else 0
-            if status in (409, 412):
+            if _status(exc) in (409, 412):
                 return False
             raise
         return True
@@ -153,6 +161,15 @@ class S3Store:
     def read(self, name: str) -> bytes:
         """See `Store.read`."""
         return self._get(name, {})
+
+    def find(self, name: str) -> bytes | None:
+        """See `Store.find`."""
+        try:
+            return self._get(name, {})
+        except Transient as exc:
+            if _status(exc) == 404 or isinstance(exc.__cause__, FileNotFoundError):
+                return None
+            raise
 
     def tail(self, name: str, length: int) -> bytes:
         """See `Store.tail`."""
@@ -193,6 +210,14 @@ class S3Store:
             raise Transient(f"{what}: {_reason(cause or exc)}") from (cause or exc)
         except BotoCoreError as exc:
             raise Transient(f"{what}: {_reason(exc)}") from exc
+
+
+def _status(failed: Transient) -> int:
+    """The HTTP status of the store's answer; 0 where there was none."""
+    from botocore.exceptions import ClientError
+
+    cause = failed.__cause__
+    return cause.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(cause, ClientError) else 0
 
 
 def _reason(exc: BaseException) -> str:

@@ -83,8 +83,12 @@ class Decoder:
         return self._made(cls, given, path)
 
     def _made(self, cls: type[msgspec.Struct], given: dict[str, Any], path: str) -> Any:
-        if any(value is UNSET for value in given.values()):
-            return cls(**given) if not hasattr(cls, "__post_init__") else UNSET
+        unread = {name for name, value in given.items() if value is UNSET}
+        if unread and not hasattr(cls, "__post_init__"):
+            return cls(**given)
+        if unread:
+            self._complain_beside(cls, given, unread, path)
+            return UNSET
         try:
             return cls(**given)
         except Complaints as exc:
@@ -93,6 +97,23 @@ class Decoder:
         except (ValueError, TypeError) as exc:  # what a struct's own __post_init__ refuses
             self._report.add(path, str(exc))
         return UNSET
+
+    def _complain_beside(self, cls: type[msgspec.Struct], given: dict[str, Any], unread: set[str], path: str) -> None:
+        """Tells what is wrong with what could be read: defaults, and empty texts, stand in for what could not.
+
+        So nothing is told that names a key which could not be read: it may be of what stands in for it.
+        """
+        fields = {field.name: field for field in msgspec.structs.fields(cls)}
+        texts = {name: "" for name in unread if fields[name].required and _is_text(fields[name].type)}
+        names = re.compile(rf"\b({'|'.join(fields[name].encode_name for name in unread)})\b")
+        try:
+            cls(**{name: value for name, value in given.items() if name not in unread}, **texts)
+        except Complaints as exc:
+            for told in exc.told:
+                if not names.search(told):
+                    self._complain(cls, told, path)
+        except (ValueError, TypeError):
+            return  # it tells one thing at a time, or cannot do without what is missing
 
     def _complain(self, cls: type[msgspec.Struct], told: str, path: str) -> None:
         """Tells `key: what is wrong; remedy` where the key stands, if it does."""
@@ -214,6 +235,10 @@ class Decoder:
 def _fields(cls: type[msgspec.Struct]) -> dict[str, Any]:
     """The struct's fields by the name a person writes."""
     return {field.encode_name: field for field in msgspec.structs.fields(cls)}
+
+
+def _is_text(kind: Any) -> bool:
+    return kind in (str, Secret) or any(_is_text(part) for part in get_args(kind)[:1])
 
 
 def _mark(marks: tuple[Any, ...], kind: type[Any]) -> Any:

@@ -60,6 +60,7 @@ class Lane:
         self._pipeline = pipeline
         self._letters = letters
         self._until = store.handover
+        self._finished = False
         self._pause_until = 0.0
         self._tick_at = 0.0
         self._save_at = time.monotonic() + _SAVE
@@ -110,8 +111,10 @@ class Lane:
         stored = None if self._held is None else next(self._held, None)
         if stored is not None:
             return self._handed(*stored)
-        if time.monotonic() < self._pause_until:
+        if self._finished or time.monotonic() < self._pause_until:
             return None
+        if self._until is not None and not self.read_to():
+            return self._finish()
         merged = self._reader.read(ROUND_BYTES) if reading else None
         if merged is not None and merged.records:
             self._last_received = max(self._last_received, *(record.received_at for record in merged.records))
@@ -123,6 +126,15 @@ class Lane:
             return self._tick(self._saved if merged is None else merged.positions)
         return None
 
+    def _finish(self) -> Outcome | None:
+        """All that was to be read here has been: what is held goes on, and nothing is remembered any more."""
+        self._finished = True
+        self._reader.forget()
+        kept = self._store.steps()
+        outcome = self._handed(*self._commit(self._saved, self._pipeline.finish(), gone=list(kept))) if kept else None
+        self._store.finish()
+        return outcome
+
     def _tick(self, positions: Mapping[int, int]) -> Outcome | None:
         self._tick_at = time.monotonic() + _TICK
         self._ticked = now_microseconds()
@@ -133,7 +145,7 @@ class Lane:
 
     def waits(self) -> bool:
         """Whether silence may yet bring rows: the stream has not been silent for long enough."""
-        return self._ticked < self._last_received + self._pipeline.idle
+        return not self._finished and self._ticked < self._last_received + self._pipeline.idle
 
     def _take(self, streams: Sequence[StreamLines]) -> Came:
         came = Came()
@@ -156,8 +168,11 @@ class Lane:
         numbered = {
             name: [Rows(part.stream, _numbered(part.table, number)) for part in parts] for name, parts in rows.items()
         }
-        self._store.commit(positions, self._pipeline.definitions(), self._pipeline.changes(), numbered, gone)
-        self._reader.commit(positions)
+        if self._finished:
+            self._store.commit(positions, {}, {}, numbered, gone)
+        else:
+            self._store.commit(positions, self._pipeline.definitions(), self._pipeline.changes(), numbered, gone)
+            self._reader.commit(positions)
         self._saved = dict(positions)
         self._save_at = time.monotonic() + _SAVE
         return number, numbered

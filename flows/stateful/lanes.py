@@ -7,10 +7,13 @@ between processes. The process is chosen by the stream's id, so it changes only 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+
+from connectors.errors import ConfigError
 from connectors.log import Log
 from connectors.logger import get_logger
 from connectors.merging import MergedReader
@@ -19,7 +22,10 @@ from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.there import letters_of as letters_there
 from flows.bounds import Bounded, Journal, journals
 from flows.config import DEFAULT_DESTINATION, Config, Stream
+from flows.kept import Kept, revived, to_keep
 from flows.letters import letters_of
+from flows.lookups.table import LookupFailed
+from flows.lookups.watched import watch
 from flows.processor import open_pipeline_engine
 from flows.stateful.lane import Lane
 from flows.stateful.overlap import Overlap
@@ -40,9 +46,9 @@ def stateful_streams(config: Config) -> dict[str, Stream]:
     return {name: stream for name, stream in config.streams.items() if remembers(stream)}
 
 
-def owned(streams: Mapping[str, Stream], process: int, processes: int) -> dict[str, Stream]:
-    """Those of the streams that run in process `process` of the `processes` that have a share of the log."""
-    return {name: stream for name, stream in streams.items() if zlib.crc32(stream.id.encode()) % processes == process}
+def owned(lanes: Mapping[str, Kept], process: int, processes: int) -> dict[str, Kept]:
+    """Those of the lanes that run in process `process` of the `processes` that have a share of the log."""
+    return {name: kept for name, kept in lanes.items() if zlib.crc32(kept.stream.id.encode()) % processes == process}
 
 
 def group_of(stream: str, group: str) -> str:
@@ -50,26 +56,32 @@ def group_of(stream: str, group: str) -> str:
     return f"{group}.{stream}"
 
 
-def prepare_stores(config: Config, log: Log, group: str) -> None:
+def prepare_stores(config: Config, log: Log, group: str, handed: Callable[[int], int | None]) -> None:
     """Settles what is read in lanes and what with the log's partitions, where a stream has got a memory or lost it.
 
     The one begins where the other ends, which is where the dataflow of `group` has come to. After a crash tables are past
-    that, by how much they tell when they are handed rows. Every process calls this before it reads, so what it finds is
-    still true; the first to come decides.
+    that, by how much they tell when they are handed rows; past what `handed` gives of a partition they have nothing. A
+    stream that the configuration names no more has lost its memory too. Every process calls this before it reads, so what
+    it finds is still true; the first to come decides.
     """
     with_memory = stateful_streams(config)
     known = store_files(config.data, log.identity)
-    changed = [name for name in with_memory if name not in known] + [name for name in known if name not in with_memory]
-    for name in {*known, *with_memory}:
-        if name not in changed and not _is_handed_over(known[name]):
+    under_another_name: dict[str, Mapping[int, int]] = {}
+    for name in known.keys() - with_memory.keys():
+        with closing(Store(known[name])) as store:
+            if store.handover is None and (store.may_hand_over() if name in config.streams else store.kept):
+                store.hand_over(log.committed(group))
+            if store.kept:
+                under_another_name[store.kept.stream.id] = store.handover or {}
+    for name, stream in with_memory.items():
+        if name in known and not _is_handed_over(known[name]):
             continue
         begin = log.committed(group) if name in known else _beginning(log, name, group)
-        ends = _ends(log, with_memory[name].id) if name in with_memory else {}
+        before = under_another_name.get(stream.id, {})
+        begin = {p: max(begin.get(p, 0), before.get(p, 0)) for p in {*begin, *before}}
+        ends = {p: end if (at := handed(p)) is None else min(at, end) for p, end in _ends(log, stream.id).items()}
         with closing(Store(store_file(config.data, log.identity, name), begin, ends)) as store:
-            if name in with_memory:
-                store.take_back(begin, ends)
-            elif name in config.streams and store.may_hand_over():
-                store.hand_over(begin)
+            store.take_back(begin, ends)
 
 
 def _ends(log: Log, stream: str) -> dict[int, int]:
@@ -94,36 +106,81 @@ def _is_handed_over(file: Path) -> bool:
         return store.handover is not None
 
 
-def lanes_of(config: Config, log: Log) -> dict[str, Stream]:
-    """The streams that have a lane, by name: those with a memory, and those that lost it and have not all handed on."""
-    handed_over = [name for name in store_files(config.data, log.identity) if name in config.streams]
-    return {name: config.streams[name] for name in {**stateful_streams(config), **dict.fromkeys(handed_over)}}
+def lanes_of(config: Config, log: Log, version: str) -> dict[str, Kept]:
+    """The streams that have a lane, by name: those with a memory, and those that lost it and have not all handed on.
 
-
-def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]:
-    """By stream id, up to which offset of each partition its lane reads; None: for ever."""
-    found: dict[str, dict[int, int] | None] = {}
-    for name, stream in lanes_of(config, log).items():
-        with closing(Store(store_file(config.data, log.identity, name))) as store:
-            found[stream.id] = store.handover
+    A stream that the configuration, whose name is `version`, has no more is as it was kept.
+    """
+    default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
+    found = {name: Kept(stream, default, version) for name, stream in stateful_streams(config).items()}
+    for name, file in store_files(config.data, log.identity).items():
+        if name in found:
+            continue
+        with closing(Store(file)) as store:
+            if store.is_done:
+                continue
+            kept = Kept(config.streams[name], default, version) if name in config.streams else _gone(name, store)
+        if kept is not None:
+            found[name] = kept
     return found
 
 
-def open_lane(config: Config, name: str, log: Log, group: str, version: str) -> Lane:
-    """The lane of the stream called `name`; dead letters name the configuration by `version`.
+def _gone(name: str, store: Store) -> Kept | None:
+    """A stream that the configuration has no more; None, and it is said, where what it still held cannot go on."""
+    kept = store.kept
+    if kept is None:
+        return None
+    try:
+        for named in kept.stream.lookups.items():
+            watch(*named)
+        return msgspec.structs.replace(kept, stream=revived(kept.stream))
+    except (ConfigError, LookupFailed) as exc:
+        what = "a stream was taken out, and what it still held waits until it is named again, or can be read"
+        _log.error(what, stream=name, reason=str(exc))
+        return None
+
+
+def taken_out(config: Config, log: Log) -> dict[str, Stream]:
+    """The streams with a memory that the configuration has no more, and that may still hold something, by name."""
+    found = {}
+    for name, file in store_files(config.data, log.identity).items():
+        if name not in config.streams:
+            with closing(Store(file)) as store:
+                if store.kept is not None and not store.is_done:
+                    found[name] = store.kept.stream
+    return found
+
+
+def read_elsewhere(config: Config, log: Log) -> dict[str, dict[int, int] | None]:
+    """By stream id, up to which offset of each partition its lane reads, or has read; None: for ever."""
+    found: dict[str, dict[int, int] | None] = {}
+    named = stateful_streams(config)
+    for name, file in store_files(config.data, log.identity).items():
+        with closing(Store(file)) as store:
+            stream = config.streams.get(name) or (store.kept.stream if store.kept else None)
+            if stream is not None:
+                found[stream.id] = store.handover
+    return found | {stream.id: None for stream in named.values()}
+
+
+def open_lane(config: Config, name: str, kept: Kept, log: Log, group: str) -> Lane:
+    """The lane of the stream called `name`, which is as `kept` says.
 
     Raises HeadraceError where its store cannot be read.
     """
-    stream = config.streams[name]
+    stream = kept.stream
     store = Store(store_file(config.data, log.identity, name))
+    if name in config.streams:
+        store.keep(msgspec.structs.replace(kept, stream=to_keep(stream)))
     window = round(stream.dedupe_window.total_seconds() * 1e6)
-    reader = MergedReader(log, stream.id, name, store.positions, window, group_of(name, group), store.handover)
-    default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
+    group = group_of(name, group)
+    reader = MergedReader(log, stream.id, name, store.positions, window, group, store.handover, store.others)
     bounded = Bounded(Journal(journals(config.data, log.identity) / f"{stream.id}.json"))
-    pipeline = StatefulPipeline(name, stream, default, open_pipeline_engine(), bounded)
-    kept = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
-    overlap = Overlap(store.overlap, lambda: letters_there(kept, name))
-    return Lane(name, store, reader, pipeline, letters_of(config, log.place, version), bounded, overlap)
+    pipeline = StatefulPipeline(name, stream, kept.default, open_pipeline_engine(), bounded)
+    table = DeltaDestination(uri=str(config.data / dead_letters.NAME), partition_by=())
+    overlap = Overlap(store.overlap, lambda: letters_there(table, name))
+    letters = letters_of({name: stream}, log.place, kept.version)
+    return Lane(name, store, reader, pipeline, letters, bounded, overlap)
 
 
 def store_files(data: Path, log_identity: str) -> dict[str, Path]:

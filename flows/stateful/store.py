@@ -8,6 +8,7 @@ made: a file made anew can never be mistaken for the one before it.
 
 from __future__ import annotations
 
+import pickle
 import secrets
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from connectors.errors import HeadraceError
 from connectors.sinks.base import Rows
+from flows.kept import Kept
 from flows.recovery import state_of_log
 from flows.stateful.operator import Changes
 
@@ -31,9 +33,11 @@ CREATE TABLE steps (step TEXT PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROW
 CREATE TABLE pieces (step TEXT, name TEXT, data BLOB NOT NULL, PRIMARY KEY (step, name));
 CREATE TABLE outbox (round INTEGER, place INTEGER, destination TEXT, stream TEXT, data BLOB, PRIMARY KEY (round, place));
 """
-_OVERLAP = """
-CREATE TABLE IF NOT EXISTS overlap (partition INTEGER PRIMARY KEY, begin INTEGER NOT NULL, until INTEGER NOT NULL)
-"""  # a store of a version before this has none
+_LATER = (  # a store of a version before these has none
+    "CREATE TABLE IF NOT EXISTS overlap (partition INTEGER PRIMARY KEY, begin INTEGER NOT NULL, until INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS kept (data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS others (partition INTEGER, begin INTEGER, until INTEGER, PRIMARY KEY (partition, begin))",
+)
 _LANES = 1 << 32
 """Lanes begin above every partition number of a log."""
 
@@ -77,7 +81,8 @@ class Store:
         """Several processes may be at it: the first wins."""
         self._db.execute("BEGIN IMMEDIATE")
         made = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        self._db.execute(_OVERLAP)
+        for statement in _LATER:
+            self._db.execute(statement)
         if made:
             self._db.execute("COMMIT")
             return
@@ -136,17 +141,54 @@ class Store:
     def take_back(self, others: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """The stream has a memory again: it is read here from where the others, who may have read it since, have come to.
 
-        What lies from there up to `ends` may be in tables.
+        What had to be read here before that is still read. What lies from `others` up to `ends` may be in tables.
         """
         self._db.execute("BEGIN IMMEDIATE")
-        until = self.handover
+        until, read = self.handover, self.positions
         if until is not None:
             begin = {p: max(until.get(p, 0), others.get(p, 0)) for p in {*until, *others}}
-            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", list(begin.items()))
+            left = {p for p, end in until.items() if read.get(p, 0) < end}
+            theirs = [(p, until[p], begin[p]) for p in left]
+            self._db.executemany("INSERT OR REPLACE INTO others VALUES (?, ?, ?)", theirs)
+            onward = [(p, at) for p, at in begin.items() if p not in left]
+            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", onward)
             self._overlap_from(begin, ends)
             self._db.execute("DELETE FROM handover")
-            self._db.execute("DELETE FROM about WHERE name = 'handed_over'")
+            self._db.execute("DELETE FROM about WHERE name IN ('handed_over', 'finished')")
         self._db.execute("COMMIT")
+
+    @property
+    def others(self) -> list[tuple[int, int, int]]:
+        """(partition, first offset, offset past the last) of what was read elsewhere while the stream had no memory."""
+        return self._db.execute("SELECT partition, begin, until FROM others").fetchall()
+
+    def finish(self) -> None:
+        """All has been read up to the handover, and what was held has gone on."""
+        self._db.execute("INSERT OR REPLACE INTO about VALUES ('finished', 1)")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is finished, and every destination has what came of it."""
+        finished = self._db.execute("SELECT value FROM about WHERE name = 'finished'").fetchone()
+        return finished is not None and self.first_round() > self.round
+
+    @property
+    def kept(self) -> Kept | None:
+        """The stream, as the configuration had it that last named it; None in a store of a version before this."""
+        found = self._db.execute("SELECT data FROM kept").fetchone()
+        try:
+            kept = None if found is None else pickle.loads(found[0])  # noqa: S301 -- ours, in the state directory
+        except Exception:  # noqa: BLE001 -- of another version of headrace
+            return None
+        return kept if isinstance(kept, Kept) else None
+
+    def keep(self, kept: Kept) -> None:
+        """Remembers the stream."""
+        if kept != self.kept:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("DELETE FROM kept")
+            self._db.execute("INSERT INTO kept VALUES (?)", (pickle.dumps(kept),))
+            self._db.execute("COMMIT")
 
     def steps(self) -> dict[str, bytes]:
         """The definition of each step that has state here."""

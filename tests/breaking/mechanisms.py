@@ -122,27 +122,51 @@ MECHANISMS: dict[str, Mechanism] = {
         ),
         "tests/sinks/test_delta.py::test_what_a_strict_schema_rejects_is_a_dead_letter_once",
     ),
-    "letters-of-each-configuration": Mechanism(
+    "short-directories": Mechanism(
         "1",
-        "the dead letters of a changed configuration begin with the destination that is furthest behind",
+        "a directory's name has the beginning of a partition's value alone, however long a client's source is",
+        (("connectors/sinks/delta_files.py", 'quote(value, safe="")[:LONGEST_VALUE]', 'quote(value, safe="")'),),
+        "tests/flows/test_dataflow.py::test_a_source_of_any_name_and_length_lands_where_tables_are_partitioned_by_it",
+    ),
+    "unwritable-is-kept": Mechanism(
+        "1",
+        "what no directory of another program's table can be named after is a dead letter",
+        (("connectors/sinks/delta_table.py", "unwritable=unwritable)", "unwritable=None)"),),
+        "tests/sinks/test_delta_files.py"
+        "::test_a_value_that_another_programs_table_cannot_name_a_directory_after_is_a_dead_letter_once",
+    ),
+    "configuration-of-then": Mechanism(
+        "1",
+        "what was read before a change of the configuration goes through the one that was in force then",
+        (("flows/in_force.py", "for term in self._earlier[partition]:\n", "for term in ():\n"),),
+        "tests/flows/test_in_force.py::test_what_waits_for_one_that_is_away_reaches_it_though_routes_send_it_elsewhere_now",
+        "killed-1",
+    ),
+    "read-so-far": Mechanism(
+        "1",
+        "how far was read is noted before anything of it is handed on",
         (
             (
-                "flows/graph.py",
-                "    edition = {dead_letters.NAME: dead_letters.edition(version)}\n",
-                "    edition = {dead_letters.NAME: dead_letters.NAME}\n",
+                "flows/processing.py",
+                "            self._terms.passes(batch.partition, batch.next_offset)\n",
+                "            pass\n",
             ),
         ),
-        "tests/flows/test_refused_later.py"
-        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
-        "near",
+        "tests/flows/test_in_force.py::test_what_one_file_takes_and_the_next_refuses_is_a_dead_letter_or_there_by_when_it_was_read",
+        "killed",
     ),
-    "offsets-of-each-configuration": Mechanism(
+    "taken-out-goes-on": Mechanism(
         "1",
-        "how far the dead letters are is known for each configuration apart",
-        (("flows/letters.py", "dead_letters.edition(config_version)", "dead_letters.NAME"),),
-        "tests/flows/test_refused_later.py"
-        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
-        "near",
+        "a stream with a memory that is taken out of the file brings what it still holds",
+        (("flows/stateful/lanes.py", "else _gone(name, store)", "else None"),),
+        "tests/stateful/test_taken_out.py::test_what_it_held_and_what_waited_for_its_table_arrives",
+        "killed-1",
+    ),
+    "host-went-down": Mechanism(
+        "1",
+        "where the host went down, all that the log has counts as read",
+        (("flows/position.py", "else max(found.handed, end())", "else found.handed"),),
+        "tests/flows/test_in_force.py::test_where_the_host_went_down_all_that_the_log_had_goes_by_the_file_of_before",
     ),
     "rejected-later": Mechanism(
         "1",
@@ -180,8 +204,8 @@ MECHANISMS: dict[str, Mechanism] = {
         (
             (
                 "connectors/sinks/delta_table.py",
-                "append_rows(handle, rows, transactions, ",
-                "append_rows(handle, rows, [], ",
+                "table.append(rows, self._marks(), ",
+                "table.append(rows, {}, ",
             ),
         ),
         "tests/sinks/test_delta.py::test_partitions_go_into_one_commit_each_with_its_offset",
@@ -209,6 +233,44 @@ MECHANISMS: dict[str, Mechanism] = {
             ),
         ),
         "tests/sinks/test_delta.py::test_the_second_of_two_writers_of_a_partition_is_fenced",
+    ),
+    "overtaken": Mechanism(
+        "2",
+        "a commit that another has overtaken is given up where that one has rows of the same partition",
+        (
+            (
+                "connectors/sinks/delta_log.py",
+                "            if before != {app: self.offsets.get(app) for app in offsets}:\n",
+                "            if False:\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_rows_of_ours_that_came_in_between_are_not_written_again",
+        "local",
+    ),
+    "own-commit": Mechanism(
+        "2",
+        "a commit that was sent again after its answer was lost is known by its mark",
+        (
+            (
+                "connectors/sinks/delta_log.py",
+                "            if entry is not None and mark.encode() in entry:\n",
+                "            if False:\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_a_commit_that_is_there_although_it_was_refused_is_known_as_ours",
+        "local",
+    ),
+    "trimmed-log": Mechanism(
+        "1",
+        "a writer does not put a commit where one has been that was trimmed away",
+        (
+            (
+                "connectors/sinks/delta_log.py",
+                "        return not trimmed and self._store().find(_name(self.version)) is not None\n",
+                "        return True\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_a_writer_that_was_idle_while_the_log_was_trimmed_loses_nothing",
     ),
     "stale-snapshots": Mechanism(
         "2",
@@ -421,27 +483,6 @@ MECHANISMS: dict[str, Mechanism] = {
         (("flows/stateful/store.py", "return not self.overlap or (", "return True or ("),),
         "tests/stateful/test_overlap.py::test_a_memory_that_is_gone_before_a_table_could_be_asked_loses_nothing",
     ),
-    "letter-stays-aside": Mechanism(
-        "2",
-        "what is a dead letter goes to no destination that reads it again under another configuration",
-        (
-            (
-                "flows/set_aside.py",
-                "        if self._table is None or not part.table.num_rows:\n",
-                "        if True:\n",
-            ),
-        ),
-        "tests/flows/test_refused_later.py"
-        "::test_what_was_on_its_way_before_a_kill_and_is_refused_after_it_is_a_dead_letter",
-        "near",
-    ),
-    "all-have-it": Mechanism(
-        "2",
-        "what all of its destinations had is no dead letter of a configuration that comes after",
-        (("flows/owed.py", "        if not len(offsets) or offsets[0].as_py() >= until:\n", "        if True:\n"),),
-        "tests/flows/test_refused_later.py"
-        "::test_what_all_of_its_destinations_have_is_no_dead_letter_when_its_stream_is_taken_out",
-    ),
     "conditional-put": Mechanism(
         "3",
         "a store must refuse to create one object twice",
@@ -513,17 +554,41 @@ MECHANISMS: dict[str, Mechanism] = {
         (("connectors/dedupe.py", "            self._forget(received_at)\n", ""),),
         "tests/sinks/test_dedupe.py::test_the_memory_is_of_the_window_alone",
     ),
-    "reopened-table": Mechanism(
+    "log-followed": Mechanism(
         "6",
-        "a table is opened anew after each checkpoint, so a commit costs the same after thousands",
+        "a commit reads what has come to a table's log since the last one, and not the table",
         (
             (
                 "connectors/sinks/delta_table.py",
-                "        if self._commits % _CHECKPOINT_INTERVAL == 0:\n            self._checkpoint()\n",
+                "        if table is not None and not table.advance():\n",
+                "        if table is not None:\n",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_a_commit_reads_what_has_come_since_the_last_one_and_not_the_table",
+    ),
+    "checkpoints": Mechanism(
+        "6",
+        "a table has a checkpoint every so many commits, so what a reader reads beside it does not grow",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "        if self._until_checkpoint <= 0:\n            self._checkpoint()\n",
                 "",
             ),
         ),
         "tests/sinks/test_delta.py::test_old_log_entries_do_not_slow_a_commit_down",
+    ),
+    "checkpoints-by-files": Mechanism(
+        "6",
+        "a table's checkpoints are the further apart the more files they have to list",
+        (
+            (
+                "connectors/sinks/delta_table.py",
+                "max(_CHECKPOINT_INTERVAL, len(handle.file_uris()) // _FILES_A_COMMIT)",
+                "_CHECKPOINT_INTERVAL",
+            ),
+        ),
+        "tests/sinks/test_delta_log.py::test_checkpoints_of_a_table_with_many_files_are_further_apart",
     ),
     "window-forgets": Mechanism(
         "6",

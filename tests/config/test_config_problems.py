@@ -98,6 +98,36 @@ def test_all_that_is_wrong_with_a_destination_is_told_at_once_each_at_its_key(pr
     assert not any("two words" in f"{p.message} {p.suggestion}" for p in found)
 
 
+@pytest.mark.parametrize(
+    ("destination", "expected"),
+    [
+        (
+            'syslog, address: "siem:6514", severity: loud, cef: {vendor: "{b", extensions: {a b: x}}',
+            ["address", "cef.extensions", "cef.vendor", "severity"],
+        ),
+        ('syslog, address: "siem:6514", severity: loud, cef: {vendr: x}', ["address", "cef.vendr", "severity"]),
+        ('syslog, address: "siem:6514", severity: loud, cef: 7', ["address", "cef", "severity"]),
+        ('syslog, address: "siem:6514", timeout: soon', ["address", "timeout"]),
+        ('syslog, severity: loud, cef: {vendor: "{b"}', ["", "cef.vendor", "severity"]),
+        ('http, url: "ftp://x", headers: {"a b": z}, verify: perhaps', ["headers", "url", "verify"]),
+        ("http, headers: {Host: y}, username: me", ["", "headers", "username"]),
+        # what may only follow from what could not be read is not told
+        ('http, url: "https://x", username: me, password: [x]', ["password"]),
+        ('http, url: "https://x", client_cert: [x], client_key: k.pem', ["client_cert"]),
+        ("syslog, address: [x], ca_file: ca.pem", ["address"]),
+        ("snowflake, account: a, database: D, user: me, password: [x]", ["password"]),
+        ('kafka, bootstrap_servers: {a: b}, topic: "a b", key: offset', ["bootstrap_servers", "key", "topic"]),
+    ],
+)
+def test_what_cannot_be_read_hides_nothing_else_that_is_wrong_with_a_destination(
+    destination: str, expected: list[str], problems: Problems
+) -> None:
+    found = problems(
+        f"destinations:\n  out: {{type: {destination}}}\nstreams:\n  web: {{id: {ID}, routes: [{{to: [out]}}]}}\n"
+    )
+    assert sorted(p.path.removeprefix("destinations.out").removeprefix(".") for p in found) == expected
+
+
 def test_load_refuses_with_all_the_problems(write: Callable[[str], Path]) -> None:
     with pytest.raises(InvalidConfig) as refused:
         load(write(TEN_MISTAKES))

@@ -104,6 +104,23 @@ class Worker:
         return self._process.poll() is None
 
 
+def run_until(
+    config: Path, what: Callable[[], object], *, processes: int = 1, end: signal.Signals = signal.SIGKILL
+) -> None:
+    """Runs the dataflow until `what` holds, and ends it by the signal `end`: any but SIGKILL is waited for."""
+    workers = [Worker(config, number, processes) for number in range(processes)]
+    try:
+        until(what, 120, what="what is waited for")
+        if end is not signal.SIGKILL:
+            for worker in workers:
+                worker.signal(end)
+            for worker in workers:
+                worker.wait_for("flushed")
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
 def kill_at_random(
     config: Path, processes: int, dice: random.Random, kills: int, has_landed: Callable[[], object]
 ) -> int:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 
 from connectors.record import Record, new_request_id, now_microseconds
 from tests.flows.pipelines import (
@@ -79,6 +80,43 @@ def test_a_timestamp_in_a_rarer_form_of_iso_8601_is_read_too(tmp_path: Path) -> 
     append(log, [{"source": "a", "event": {"n": 1}, "timestamp": "20250212T143215,5Z"}])
     drain(path)
     assert [str(moment) for (moment,) in rows(config, "timestamp")] == ["2025-02-12 14:32:15.500000+00:00"]
+
+
+ODD_SOURCES = [
+    "x" * 251,
+    "é" * 90,
+    "🙂" * 1_000,
+    "%" * 300,
+    "z" * 100_000,
+    ".",
+    "..",
+    "a/../b",
+    "\0\n\x7f",
+    " ",
+    "plain",
+]
+
+
+def test_a_source_of_any_name_and_length_lands_where_tables_are_partitioned_by_it(tmp_path: Path) -> None:
+    places = {
+        "lake": {"type": "delta", "uri": f"{tmp_path}/lake/{{stream}}", "partition_by": ["source"]},
+        "days": {"type": "delta", "uri": f"{tmp_path}/days/{{stream}}", "partition_by": ["date", "source"]},
+        "files": {"type": "parquet", "uri": f"{tmp_path}/files/{{stream}}"},
+    }
+    stream = {"id": STREAM, "routes": [{"to": list(places)}]}
+    config, log = opened(path := write_config(tmp_path, {"destinations": places, "streams": {"pay": stream}}))
+    for fields in ({"a": 1}, {"a": 2}, {"a": 3, "b": {"c": "new columns"}}):
+        append(log, [{"source": source, "event": fields} for source in ODD_SOURCES])
+        drain(path)
+    expected = Counter((source, a) for source in ODD_SOURCES for a in (1, 2, 3))
+    for name in ("lake", "days"):
+        table = DeltaTable(str(tmp_path / name / "pay"))
+        found = pa.table(QueryBuilder().register("t", table).execute("SELECT source, event FROM t").read_all())
+        assert Counter((row["source"], row["event"]["a"]) for row in found.to_pylist()) == expected
+    with duckdb.connect() as engine:
+        files = engine.sql(f"SELECT source, event.a FROM read_parquet('{tmp_path}/files/pay/*/*.parquet')").fetchall()
+    assert Counter(files) == expected
+    assert not (config.data / "dead_letters").exists()
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])

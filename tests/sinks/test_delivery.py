@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import Fenced, Transient
-from connectors.sinks import delta_table
 from connectors.sinks.base import Outcome, Progress, Rows
 from connectors.sinks.delivery import Delivery
-from connectors.sinks.delta_files import append_rows
+from connectors.sinks.delta_open import OpenTable
 from connectors.source import NEAR, beginning, resumed
 from tests.flows.pipelines import until
 from tests.sinks.tables import Dataflow, read_table
@@ -219,7 +218,7 @@ def test_a_table_is_asked_again_after_a_reset_and_nothing_is_doubled(tmp_path: P
 def test_a_commit_whose_answer_was_lost_is_found_after_a_reset_and_the_same_writer_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = append_rows
+    write = OpenTable.append
 
     def unanswered(*given: Any, **options: Any) -> None:
         write(*given, **options)
@@ -228,7 +227,7 @@ def test_a_commit_whose_answer_was_lost_is_found_after_a_reset_and_the_same_writ
     dataflow = Dataflow(tmp_path)
     dataflow.take([{"source": "s", "event": {"a": 1}}], offset=0)
     dataflow.stage([{"source": "s", "event": {"a": 2}}], offset=1)
-    monkeypatch.setattr(delta_table, "append_rows", unanswered)
+    monkeypatch.setattr(OpenTable, "append", unanswered)
     with pytest.raises(Transient):
         dataflow.commit()
     monkeypatch.undo()

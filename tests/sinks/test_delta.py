@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from connectors.errors import Fenced, Transient
 from connectors.sinks import delta_table
-from connectors.sinks.delta_files import append_rows
+from connectors.sinks.delta_open import OpenTable
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
 from tests.logged import logged
@@ -71,14 +71,14 @@ def test_files_without_their_commit_are_invisible_and_come_again(
     dataflow = Dataflow(tmp_path)
     first = dataflow.take([event(a=0)], offset=0)
 
-    def orphans(table: DeltaTable, rows: Any, *given: Any, **options: Any) -> None:
+    def orphans(table: OpenTable, rows: Any, *given: Any, **options: Any) -> None:
         folder = tmp_path / "elsewhere"
         write_deltalake(str(folder), rows, mode="append")  # the files are written, the commit is not
         for file in folder.rglob("*.parquet"):
             file.rename(tmp_path / STREAM / file.name)
         raise OSError("killed")
 
-    monkeypatch.setattr(delta_table, "append_rows", orphans)
+    monkeypatch.setattr(OpenTable, "append", orphans)
     dataflow.stage([event(a=1)], offset=1)
     with pytest.raises(Transient):
         dataflow.commit()
@@ -92,14 +92,14 @@ def test_files_without_their_commit_are_invisible_and_come_again(
 def test_a_commit_that_happened_but_was_not_acknowledged_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = append_rows
+    write = OpenTable.append
 
     def unacknowledged(*given: Any, **options: Any) -> None:
         write(*given, **options)
         raise OSError("the connection was reset")
 
     dataflow = Dataflow(tmp_path)
-    monkeypatch.setattr(delta_table, "append_rows", unacknowledged)
+    monkeypatch.setattr(OpenTable, "append", unacknowledged)
     sent = dataflow.stage([event(a=1)], offset=0)
     with pytest.raises(Transient):
         dataflow.commit()
@@ -143,12 +143,19 @@ def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path: Path, monke
     assert [line["event"] for line in lines] == ["no checkpoint was written"]
 
 
-@pytest.mark.parametrize("source", ["a/b", "../up", "é ü", " ", "a=b", "%2F", ".", "x" * 200, "🙂", "a\nb", "'"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("a/b", "../up", "é ü", " ", "a=b", "%2F", ".", "..", "🙂", "a\nb", "'", "\0", "x" * 200, "x" * 250),
+        *("é" * 300, "🙂" * 1_000, "%" * 251, "z" * 900_000),
+    ],
+    ids=lambda source: ascii(source)[:12] + str(len(source)),
+)
 def test_partitions_by_source_keep_any_source(tmp_path: Path, source: str) -> None:
     settings = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("date", "source"))
     dataflow = Dataflow(settings)
     dataflow.take([{"source": source, "event": {"a": 1}}, {"source": "plain", "event": {"a": 2}}])
-    dataflow.take([{"source": source, "event": {"a": 3}}])
+    dataflow.take([{"source": source, "event": {"a": 3, "b": 1}}])
     rows = read_table(tmp_path / STREAM)
     assert sorted((row["source"], row["event"]["a"]) for row in rows) == sorted(
         [(source, 1), ("plain", 2), (source, 3)]
@@ -180,14 +187,14 @@ def test_what_a_strict_schema_rejects_is_a_dead_letter_once(tmp_path: Path, monk
     dataflow().take([event(a=1)], offset=0)
     crashing = dataflow()
     crashing.stage([event(a=2), event(a="x", b=1)], offset=1)
-    write = append_rows
+    write = OpenTable.append
 
-    def killed(table: DeltaTable, *given: Any, **options: Any) -> None:
-        if "dlq" not in table.table_uri:
+    def killed(table: OpenTable, *given: Any, **options: Any) -> None:
+        if "dlq" not in table.uri:
             raise OSError("killed")
         write(table, *given, **options)
 
-    monkeypatch.setattr(delta_table, "append_rows", killed)
+    monkeypatch.setattr(OpenTable, "append", killed)
     with pytest.raises(Transient):
         crashing.commit()
     monkeypatch.undo()
@@ -255,15 +262,15 @@ def test_what_a_strict_schema_rejects_is_counted_once_however_often_its_commit_i
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
-    write = append_rows
+    write = OpenTable.append
 
-    def away(table: DeltaTable, *given: Any, **options: Any) -> None:
-        if fails in table.table_uri.rstrip("/").split("/"):
+    def away(table: OpenTable, *given: Any, **options: Any) -> None:
+        if fails in table.uri.rstrip("/").split("/"):
             raise OSError("away")
         write(table, *given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(delta_table, "append_rows", away)
+        patch.setattr(OpenTable, "append", away)
         for _ in range(3):
             dataflow.stage([event(a="x")], offset=1)
             with pytest.raises(Transient):
@@ -281,16 +288,16 @@ def test_dead_letters_whose_commit_is_not_acknowledged_are_counted_once(
     dataflow = Dataflow(tmp_path, schema="reject", rejects=letters)
     dataflow.take([event(a=1)], offset=0)
     before = DEAD_LETTERS.labels(STREAM, "schema")._value.get()
-    write = append_rows
+    write = OpenTable.append
     answered: list[str] = []
 
-    def unanswered(table: DeltaTable, *given: Any, **options: Any) -> None:
+    def unanswered(table: OpenTable, *given: Any, **options: Any) -> None:
         write(table, *given, **options)
-        if "dlq" in table.table_uri:
-            answered.append(table.table_uri)
+        if "dlq" in table.uri:
+            answered.append(table.uri)
             raise OSError("the connection was reset")
 
-    monkeypatch.setattr(delta_table, "append_rows", unanswered)
+    monkeypatch.setattr(OpenTable, "append", unanswered)
     dataflow.take([event(a="x"), event(a="y")], offset=1)
     dataflow.take([event(a="z")], offset=2)
     assert len(answered) == 2

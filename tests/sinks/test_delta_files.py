@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,31 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, QueryBuilder, Transaction
+from deltalake import DeltaTable, QueryBuilder
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import Transient
 from connectors.sinks import delta_files
 from connectors.sinks.delta import EVENTS
-from connectors.sinks.delta_files import append_rows
+from connectors.sinks.delta_open import OpenTable
 from connectors.sinks.delta_statistics import INDEXED
 from connectors.sinks.settings import DeltaDestination, Maintenance
 from connectors.sinks.store import LocalStore
 from connectors.sinks.upkeep import compact, vacuum
 from tests.services.seaweedfs import SeaweedFS
-from tests.sinks.tables import STREAM, Dataflow, read_table
+from tests.sinks.tables import STREAM, Dataflow, dead_letters_below, read_table
 from tests.sinks.test_store import lake
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_rows_are_enough() -> Iterator[None]:
-    """Files of a few rows are Arrow's, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delta_files, "_MANY", 0)
-        yield
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:
@@ -55,7 +47,7 @@ def ours(table: Path) -> set[Path]:
 def added(table: Path) -> list[dict[str, Any]]:
     """The statistics of the files that the newest commit has added."""
     newest = max((table / "_delta_log").glob("*.json"))
-    actions = [json.loads(line, parse_float=Decimal) for line in newest.read_text().splitlines()]
+    actions = [json.loads(line, parse_float=Decimal) for line in newest.read_bytes().splitlines()]
     return [json.loads(action["add"]["stats"], parse_float=Decimal) for action in actions if "add" in action]
 
 
@@ -72,7 +64,7 @@ def appended(place: Path, column: pa.Array) -> DeltaTable:
     """A table with one file: the column at the top and within an object."""
     rows = pa.table({"top": column, "o": pa.StructArray.from_arrays([column], ["p"])})
     table = DeltaTable.create(str(place), rows.schema)
-    append_rows(table, rows, [Transaction("a", 1)], lambda: LocalStore(place), grows=False)
+    OpenTable(table, lambda: LocalStore(place)).append(rows, {"a": 1}, grows=False)
     return DeltaTable(str(place))
 
 
@@ -237,7 +229,7 @@ def test_a_partition_may_have_any_name(tmp_path: Path) -> None:
 def test_rows_without_a_value_to_go_by_have_a_partition_of_their_own(tmp_path: Path) -> None:
     rows = pa.table({"source": ["", None, "s"], "n": [1, 2, 3]})
     table = DeltaTable.create(str(tmp_path), rows.schema, partition_by=["source"])
-    append_rows(table, rows, [], lambda: LocalStore(tmp_path), grows=False)
+    OpenTable(table, lambda: LocalStore(tmp_path)).append(rows, {}, grows=False)
     assert {row["n"]: row["source"] for row in read_table(tmp_path)} == {1: None, 2: None, 3: "s"}
 
 
@@ -251,17 +243,6 @@ def test_a_file_whose_commit_never_came_is_deleted_by_vacuum(tmp_path: Path) -> 
     assert len(read_table(table)) == 1
     assert len(vacuum(DeltaTable(str(table)), timedelta(0))) == 2
     assert {*table.rglob("*.parquet")} == live
-
-
-def test_files_of_few_rows_are_written_by_deltas_own_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delta_files, "_MANY", 1_000)
-    destination = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("source",))
-    dataflow = Dataflow(destination)
-    dataflow.take([event(number) for number in range(1_998)])
-    assert not ours(tmp_path / STREAM)
-    dataflow.take([event(number) for number in range(2_000)])
-    assert len(ours(tmp_path / STREAM)) == 2
-    assert len(read_table(tmp_path / STREAM)) == 3_998
 
 
 def test_many_rows_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,3 +312,33 @@ def test_a_table_in_a_place_of_any_name_has_its_files(tmp_path: Path, s3: Seawee
         sent = dataflow.take([event(1)]) + dataflow.take([event(2)])
         rows = read_table(place.table_uri(STREAM), place.storage_options() or None)
         assert sorted(row["event_id"] for row in rows) == sent
+
+
+def test_a_value_that_another_programs_table_cannot_name_a_directory_after_is_a_dead_letter_once(
+    tmp_path: Path,
+) -> None:
+    """Delta's own writer names directories by the whole value, and such a table's rows are its to write."""
+    place = DeltaDestination(uri=f"{tmp_path}/{{stream}}", partition_by=("source",))
+    DeltaTable.create(
+        str(tmp_path / STREAM), PLAIN, partition_by=["source"], configuration={"delta.appendOnly": "true"}
+    )
+    long = [{"source": text, "event": {"a": n}} for n, text in enumerate(["x" * 249, "é" * 42, "🙂" * 200])]
+    short = [{"source": text, "event": {"a": n}} for n, text in enumerate(["x" * 248, "é" * 41, "s"])]
+
+    def dataflow() -> Dataflow:
+        return Dataflow(place, rejects=dead_letters_below(tmp_path))
+
+    first = dataflow()
+    sent = first.take([*short, *long], offset=0)
+    sent += first.take(short[:1], offset=1)
+    restarted = dataflow()
+    restarted.stage([*short, *long], offset=0)
+    sent += restarted.take([*short, *long[:1]], offset=2)
+    letters = read_table(tmp_path / "dlq" / "dead_letters")
+    rows = read_table(tmp_path / STREAM)
+    assert sorted(row["event_id"] for row in [*rows, *letters]) == sorted(sent)
+    assert Counter(row["source"] for row in rows) == Counter(e["source"] for e in [*short, *short[:1], *short])
+    assert {json.loads(letter["payload"])["source"] for letter in letters} == {event["source"] for event in long}
+    assert {(letter["stage"], letter["error"].split(":")[0]) for letter in letters} == {
+        ("schema", "its source is too long for the name of a directory")
+    }

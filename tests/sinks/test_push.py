@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import ConfigError, HeadraceError, Rejected, Transient
-from connectors.sinks import delta_table
 from connectors.sinks.base import Rows
 from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Refusal, Unfinished
+from connectors.sinks.delta_open import OpenTable
 from connectors.sinks.overlap import PLACE
 from connectors.sinks.pace import Pace, jittered
 from connectors.telemetry import DEAD_LETTERS
@@ -173,13 +173,13 @@ def test_what_is_refused_again_after_a_restart_is_one_dead_letter(tmp_path: Path
 def test_dead_letters_whose_commit_is_not_acknowledged_are_counted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = delta_table.append_rows
+    write = OpenTable.append
 
     def unanswered(*given: Any, **options: Any) -> None:
         write(*given, **options)
         raise OSError("the connection was reset")
 
-    monkeypatch.setattr(delta_table, "append_rows", unanswered)
+    monkeypatch.setattr(OpenTable, "append", unanswered)
     counter = DEAD_LETTERS.labels(STREAM, "destination")._value
     before = counter.get()
     sending = Sending(Place(lambda _stream, rows: [Refusal(0, "no")]), tmp_path, Batching(rows=2))

@@ -19,6 +19,7 @@ from tests.flows.pipelines import (
     letters,
     opened,
     rows,
+    run_until,
     until,
     write_config,
 )
@@ -63,15 +64,6 @@ def send(log: Any, count: int, first: int = 0) -> tuple[list[str], list[str]]:
     return good, bad
 
 
-def run_until_killed(path: Path, processes: int, landed: Any) -> None:
-    workers = [Worker(path, number, processes) for number in range(processes)]
-    try:
-        until(landed, 120, what="what one destination commits")
-    finally:
-        for worker in workers:
-            worker.kill()
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("ahead", ["lake", "files"])
 @pytest.mark.parametrize("processes", [1, 2])
@@ -80,7 +72,7 @@ def test_a_first_window_after_a_kill_neither_doubles_nor_loses(processes: int, a
     config, log = opened(path)
     good, bad = send(log, 30)
     there = (lambda: landed_so_far(config)) if ahead == "lake" else (lambda: in_files(tmp_path))
-    run_until_killed(path, processes, lambda: len(there()) == len(good) and len(letters(config)) == len(bad))
+    run_until(path, lambda: len(there()) == len(good) and len(letters(config)) == len(bad), processes=processes)
     assert not any(log.committed("headrace").values()), "nothing is committed everywhere"
     setup(tmp_path, ahead, PARSE, WINDOW)
     more = send(log, 10, first=30)
@@ -98,7 +90,7 @@ def test_an_event_that_only_the_new_pipeline_sets_aside_is_a_dead_letter(tmp_pat
     path = setup(tmp_path, "files", PARSE)
     config, log = opened(path)
     good, bad = send(log, 10)
-    run_until_killed(path, 1, lambda: len(in_files(tmp_path)) == len(good) and len(letters(config)) == len(bad))
+    run_until(path, lambda: len(in_files(tmp_path)) == len(good) and len(letters(config)) == len(bad), processes=1)
     strict = {"parse": {"field": "event.k", "as": "json", "into": "event.x", "on_error": "dead_letter"}}
     setup(tmp_path, "files", PARSE, strict, WINDOW)
     drain(path)
@@ -119,7 +111,7 @@ def test_a_table_that_cannot_be_asked_delays_itself_alone(account: Account, tmp_
         except Exception:  # noqa: BLE001 -- no table yet: nothing to see
             return []
 
-    run_until_killed(path, 1, lambda: landed() == sorted(ids))
+    run_until(path, lambda: landed() == sorted(ids), processes=1)
     account.front.stop()
     setup(tmp_path, "lake", WINDOW, dw=account.destination())
     good, bad = send(log, 5, first=10)
@@ -146,11 +138,11 @@ def test_a_memory_that_is_gone_before_a_table_could_be_asked_loses_nothing(accou
     account.front.stop()
     good, bad = send(log, 10)
     ids = good + bad
-    run_until_killed(path, 2, lambda: len(landed_so_far(config)) == len(ids))
+    run_until(path, lambda: len(landed_so_far(config)) == len(ids), processes=2)
     setup(tmp_path, "lake", WINDOW, dw=account.destination())
     good, bad = send(log, 5, first=10)
     ids += good + bad
-    run_until_killed(path, 2, lambda: len(landed_so_far(config)) == len(ids))
+    run_until(path, lambda: len(landed_so_far(config)) == len(ids), processes=2)
     setup(tmp_path, "lake", dw=account.destination())
     account.front.start()
     good, bad = send(log, 10, first=15)

@@ -86,12 +86,16 @@ class EmbeddedReader:
     def commit(self, offsets: Mapping[int, int]) -> None:
         # Without `synchronous=FULL`, so it costs no fsync: a commit that is lost makes retention keep more, no less.
         now = now_microseconds()
+        rows = [(self._group, partition, offset, now) for partition, offset in offsets.items()]
+        self._publish("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?)", rows)
+
+    def forget(self) -> None:
+        self._publish("DELETE FROM groups WHERE name = ?", [(self._group,)])
+
+    def _publish(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         try:
             begin(self._connection, patience=_COMMIT_PATIENCE)
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?)",
-                [(self._group, partition, offset, now) for partition, offset in offsets.items()],
-            )
+            self._connection.executemany(statement, rows)
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as exc:
             roll_back(self._connection)

@@ -92,6 +92,9 @@ class KafkaReader:
                 "offsets_not_published", group=group_name(self._group), topic=self._settings.topic, error=repr(exc)
             )
 
+    def forget(self) -> None:
+        """Nothing: a topic's retention goes by time and size, and the broker lets go of groups by itself."""
+
     def close(self) -> None:
         for client in (self._consumer, self._committer):
             if client is not None:

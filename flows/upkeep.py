@@ -28,6 +28,9 @@ from flows.lake_tables import lake_tables
 
 VACUUM_EVERY = timedelta(days=1)
 
+TRIM_EVERY = 1_000
+"""Commits of a table after which its log is trimmed: whoever opens the table lists all of the log."""
+
 _log = get_logger()
 
 
@@ -65,16 +68,20 @@ def run_round(config: Config, *, now: Callable[[], datetime] = lambda: datetime.
                 _log.info("compacted", table=table.name, destination=table.destination, **msgspec.structs.asdict(done))
             if state.vacuum_is_due(handle.table_uri, now()):
                 deleted = vacuum(handle, rules.keep)
-                trim_log(handle)
                 state.vacuumed(handle.table_uri, now())
                 if deleted:
                     _log.info("vacuumed", table=table.name, destination=table.destination, files=len(deleted))
+                trim_log(handle)
+                state.trimmed(handle.table_uri, handle.version())
+            elif state.trim_is_due(handle.table_uri, handle.version()):
+                trim_log(handle)
+                state.trimmed(handle.table_uri, handle.version())
         except HeadraceError as exc:
             _log.warning("maintenance could not be done", table=table.name, reason=str(exc))
 
 
 class _State:
-    """When each table was vacuumed; lost, it is done once more."""
+    """When each table was vacuumed, and at which version its log was trimmed; lost, it is done once more."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -83,8 +90,17 @@ class _State:
         return now.timestamp() - self._read().get(uri, 0.0) >= VACUUM_EVERY.total_seconds()
 
     def vacuumed(self, uri: str, now: datetime) -> None:
+        self._write(uri, now.timestamp())
+
+    def trim_is_due(self, uri: str, version: int) -> bool:
+        return version - self._read().get(f"log of {uri}", 0) >= TRIM_EVERY
+
+    def trimmed(self, uri: str, version: int) -> None:
+        self._write(f"log of {uri}", version)
+
+    def _write(self, name: str, value: float) -> None:
         fresh = self._file.with_suffix(".tmp")
-        fresh.write_bytes(msgspec.json.encode(self._read() | {uri: now.timestamp()}))
+        fresh.write_bytes(msgspec.json.encode(self._read() | {name: value}))
         fresh.replace(self._file)
 
     def _read(self) -> dict[str, float]:

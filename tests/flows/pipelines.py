@@ -113,6 +113,8 @@ def run_until(
         until(what, 120, what="what is waited for")
         if end is not signal.SIGKILL:
             for worker in workers:
+                worker.wait_for("ready")  # before it is, a signal ends it where it stands
+            for worker in workers:
                 worker.signal(end)
             for worker in workers:
                 worker.wait_for("flushed")

@@ -15,12 +15,16 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
+import flows.upkeep
 from connectors.errors import HeadraceError, Transient
 from connectors.sinks.settings import DeltaDestination, Maintenance
 from connectors.sinks.upkeep import compact, history, open_table, trim_log, vacuum
 from connectors.sinks.widen import arrow_type, widen
+from flows.config import load
+from flows.upkeep import run_round
+from tests.flows.pipelines import write_config
 from tests.services.seaweedfs import SeaweedFS
-from tests.sinks.tables import STREAM, Dataflow, read_table, rescued
+from tests.sinks.tables import STREAM, STREAM_ID, Dataflow, read_table, rescued
 from tests.sinks.test_store import lake
 
 LATER = datetime.now(UTC) + timedelta(days=1)
@@ -202,6 +206,32 @@ def test_log_entries_go_once_a_checkpoint_stands_for_them_and_the_offsets_stay(t
     assert table.transaction_version(f"headrace/log-1/{STREAM}/3") == 5
     flow.take([event(a=5)], partition=3, offset=5)  # the writer that was there all the time
     assert len(sorted_rows(settings)) == 6
+
+
+def test_a_round_trims_the_log_of_a_table_that_many_commits_have_come_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.upkeep, "TRIM_EVERY", 10)
+    config = load(write_config(tmp_path, {"streams": {STREAM: {"id": STREAM_ID}}}))
+    lake = tmp_path / "data" / "lake"
+    log = lake / STREAM / "_delta_log"
+    (tmp_path / "data" / "state").mkdir(parents=True)
+    flow = Dataflow(lake)
+
+    def entries_after(commits: int) -> int:
+        for number in range(commits):
+            flow.take([event(a=number)])
+        past = time.time() - 86_400
+        for file in log.iterdir():
+            os.utime(file, (past, past))
+        run_round(config)
+        return len(list(log.glob("*.json")))
+
+    assert entries_after(1) == 1  # the first round vacuums, too
+    assert entries_after(9) == 10
+    assert entries_after(1) == 1
+    assert entries_after(5) == 6
+    assert len(read_table(lake / STREAM)) == 16
 
 
 def test_the_history_says_what_was_done(tmp_path: Path) -> None:

@@ -5,8 +5,12 @@ Nothing here looks at one event: the values of a block are joined, split at newl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -79,10 +83,10 @@ def batch_of(block: Block, *, start: int | None = None, only: str | None = None,
 
 
 def _lines(stream: str, to: str | None, offsets: list[int], records: list[Record]) -> StreamLines:
-    values = pa.array([record.value for record in records], pa.large_binary())
-    split = pc.split_pattern(values, b"\n")
-    line = pc.list_flatten(split)
-    lengths = pc.list_value_length(split).to_numpy()
+    ndjson = b"\n".join(record.value for record in records)
+    line = _split(ndjson)
+    begins = _begins(pc.binary_length(line).to_numpy())
+    lengths = np.diff(np.searchsorted(begins, _begins([len(record.value) for record in records])), append=len(line))
     parent = np.repeat(np.arange(len(records)), lengths)
     starts = np.cumsum(lengths) - lengths - np.array([record.first_index for record in records])
     index = np.arange(len(line)) - np.repeat(starts, lengths)
@@ -98,7 +102,20 @@ def _lines(stream: str, to: str | None, offsets: list[int], records: list[Record
         ],
         schema=LINES,
     )
-    return StreamLines(stream, table, b"\n".join(record.value for record in records), to)
+    return StreamLines(stream, table, ndjson, to)
+
+
+def _split(ndjson: bytes) -> pa.Array:
+    """The lines of a text (large binary), which is copied once."""
+    ends = pa.py_buffer(np.array([0, len(ndjson)], np.int64))
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(ndjson)])
+    return pc.list_flatten(pc.split_pattern(whole, b"\n"))
+
+
+def _begins(lengths: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where each of some texts begins that are joined by a newline."""
+    past = np.asarray(lengths, np.int64) + 1
+    return np.cumsum(past) - past
 
 
 def _text(lines: pa.Array) -> pa.Array:

@@ -24,7 +24,29 @@ class Fates:
 
     def kept(self, rows: pa.Table, plan: Plan, *, counting: bool = True) -> pa.Table:
         """The rows that no step dropped, without the columns that told it."""
-        for failure in plan.failures if counting else ():
+        if counting:
+            self._count(rows, plan)
+        rows = rows.drop_columns(list(plan.failures))
+        if plan.drops:
+            rows = rows.filter(pc.is_null(rows.column("_drop"))).drop_columns("_drop")
+        return rows
+
+    def routed(self, rows: pa.Table, plan: Plan, *, only: str | None = None) -> dict[str, pa.Table]:
+        """The rows that were kept, by destination; for `only` one of them nothing is counted."""
+        destinations = [name for name in plan.destinations if only in (None, name)]
+        if not plan.routed:
+            rows = self.kept(rows, plan, counting=only is None)
+            return dict.fromkeys(destinations, rows) if rows.num_rows else {}
+        if only is None:
+            self._count(rows, plan)
+            self._count_unmatched(pc.sum(rows.column(UNMATCHED)).as_py() or 0)
+        # A dropped row goes to no destination: one filter takes the rows that were kept.
+        columns = rows.drop_columns(list(plan.fate_columns))
+        taken = {name: columns.filter(rows.column(f"_to:{name}")) for name in destinations}
+        return {name: part for name, part in taken.items() if part.num_rows}
+
+    def _count(self, rows: pa.Table, plan: Plan) -> None:
+        for failure in plan.failures:
             step = f"steps[{failure.rpartition('_')[2]}]"
             told = rows.column(failure)
             failed = pc.sum(told).as_py() or 0
@@ -33,25 +55,8 @@ class Fates:
                 ENRICHED.labels(self._name, step, "hit").inc(len(told) - told.null_count - failed)
             else:
                 PARSE_FAILURES.labels(self._name, step).inc(failed)
-        rows = rows.drop_columns(list(plan.failures))
         if plan.drops:
-            if counting:
-                self._count_drops(rows.column("_drop"))
-            rows = rows.filter(pc.is_null(rows.column("_drop"))).drop_columns("_drop")
-        return rows
-
-    def routed(self, rows: pa.Table, plan: Plan, *, only: str | None = None) -> dict[str, pa.Table]:
-        """The rows that were kept, by destination; for `only` one of them nothing is counted."""
-        destinations = [name for name in plan.destinations if only in (None, name)]
-        rows = self.kept(rows, plan, counting=only is None)
-        if not plan.routed:
-            return dict.fromkeys(destinations, rows) if rows.num_rows else {}
-        if only is None:
-            self._count_unmatched(pc.sum(rows.column(UNMATCHED)).as_py() or 0)
-        fate = [name for name in plan.fate_columns if name != "_drop" and name not in plan.failures]
-        columns = rows.drop_columns(fate)
-        taken = {name: columns.filter(rows.column(f"_to:{name}")) for name in destinations}
-        return {name: part for name, part in taken.items() if part.num_rows}
+            self._count_drops(rows.column("_drop"))
 
     def _count_drops(self, drops: pa.ChunkedArray) -> None:
         for count in pc.value_counts(drops.drop_null()).to_pylist():

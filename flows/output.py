@@ -42,12 +42,17 @@ def rows_query(columns: Columns, source: str, also: tuple[str, ...] = ()) -> tup
         column(SAMPLE_RATE),
         f"coalesce({column(LATE)}, false) AS _late" if LATE in columns else "false AS _late",
         f"{_members(columns)} AS _extra",
-        f"CAST({column(TIMESTAMP)} AS DATE) AS date",
+        f"{_date(column(TIMESTAMP))} AS date",
         column(OFFSET),
     ]
     items += [quoted(name) for name in also]
     json = tuple(path for path, kind in columns.items() if kind == "JSON" and path not in SYSTEM and path != EXTRA)
     return f"SELECT {', '.join(items)} FROM ({source})", json
+
+
+def _date(instant: str) -> str:
+    """The day in UTC. The cast of an instant asks a calendar of time zones, ten times as long: it is for infinity alone."""
+    return f"coalesce(CAST(make_timestamp(epoch_us({instant})) AS DATE), CAST({instant} AS DATE))"
 
 
 def _members(columns: Columns) -> str:

@@ -28,7 +28,7 @@ LEVEL = 1
 LONGEST_VALUE = 200
 """Characters of a partition's value, escaped, in a directory's name. It is for people: the table's log has the values."""
 
-_DICTIONARY_BYTES = 262_144  # of a column's values: ids outgrow it soon, and hash no longer
+_DICTIONARY_BYTES = 524_288  # of a column's values: thousands of hashes have room, ids outgrow it soon
 _FILE_BYTES = 536_870_912  # of rows in memory: such a file has 50 to 100 MB
 _AT_ONCE = 8  # files on their way to the store
 

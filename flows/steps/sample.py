@@ -84,7 +84,8 @@ def compile_sample(step: Sample, index: int, stage: int, layer: Layer) -> Layer:
         if condition.warning:
             warnings.append(condition.warning)
     threshold = round(step.rate * 2**_BITS)
-    drawn = f"{draw_of(draw, stage)} < {threshold}"
+    # As `draw_of` a number: hexadecimal digits of one length are in the order of what they say.
+    drawn = f"{_hashed(draw, stage)} < '{threshold:0{_BITS // 4}x}'" if threshold < 2**_BITS else "true"
     fate = [DROP] if layer.drops else []
     below = layer.select([*layer.carried(), *fate, f'{keep} AS "_keep"', f'{drawn} AS "_drawn"'])
     dropped = f'CASE WHEN "_keep" OR "_drawn" THEN NULL ELSE CAST({index} AS SMALLINT) END'
@@ -102,5 +103,9 @@ def compile_sample(step: Sample, index: int, stage: int, layer: Layer) -> Layer:
 
 def draw_of(text: str, stage: int) -> str:
     """SQL of where the SQL text `text` falls, a whole number below 2^52, evenly; each `stage` of a pipeline draws anew."""
+    return f"CAST('0x' || left({_hashed(text, stage)}, {_BITS // 4}) AS BIGINT)"
+
+
+def _hashed(text: str, stage: int) -> str:
     drawn = f"{literal(f'sample {stage}:')} || {text}" if stage else text
-    return f"CAST('0x' || left(sha256({drawn}), {_BITS // 4}) AS BIGINT)"
+    return f"sha256({drawn})"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flows.columns import SYSTEM, Path
 from flows.compile import compile_pipeline
+from flows.config import Stream
+from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.routes import Route
 from flows.steps import Drop, Filter, Set
+from tests.steps.parsing import lines_of
 
 COLUMNS: dict[Path, str] = {
     **SYSTEM,
@@ -165,3 +170,19 @@ def test_rows_keep_their_order(rows_of: Rows) -> None:
     plan = compile_pipeline([Filter("event.amount % 3 = 0"), Set({"event.b": "event.amount + 1"})], [], COLUMNS)
     events = [{"event.amount": n} for n in range(300)]
     assert [row["event.amount"] for row in rows_of(plan, COLUMNS, events)] == list(range(300))
+
+
+def test_the_date_is_the_day_in_utc_however_far_away() -> None:
+    instants = {
+        "2024-01-01T00:30:00+02:00": date(2023, 12, 31),
+        "2024-02-29T23:59:59.999999Z": date(2024, 2, 29),
+        "1969-12-31T23:59:59.999999Z": date(1969, 12, 31),
+        "1582-10-10T00:00:00Z": date(1582, 10, 10),
+        "0001-01-01T00:00:00Z": date(1, 1, 1),
+        "9999-12-31T23:59:59.999999Z": date(9999, 12, 31),
+    }
+    events = [{"timestamp": instant, "source": "a", "event": {}} for instant in (*instants, "infinity")]
+    processor = StreamProcessor("s", Stream(id="x"), "lake", open_pipeline_engine())
+    dates = processor.process(lines_of(events))["lake"].column("date")
+    assert dates[:-1].to_pylist() == list(instants.values())
+    assert dates.cast(pa.int32())[-1].as_py() == 2**31 - 1  # what Arrow and DuckDB take for no end of days

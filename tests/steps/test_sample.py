@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.config import Stream
+from flows.routes import Route
 from flows.steps import Filter, Sample
+from tests.steps.parsing import process
 from tests.steps.processing import dropped, processed
 
 EVENTS = [{"k": f"user-{n % 2000}", "status": "declined" if n % 50 == 0 else "ok"} for n in range(6000)]
@@ -36,6 +39,33 @@ def test_the_decision_is_the_sha256_of_the_keys_text() -> None:
     kept = set(_keys(processed([Sample(0.25, "event.k")], EVENTS)))
     share = {key: int(hashlib.sha256(key.encode()).hexdigest()[:13], 16) / 2**52 for key in _keys_of(EVENTS)}
     assert kept == {key for key, place in share.items() if place < 0.25}
+
+
+@pytest.mark.parametrize("rate", [1e-15, 0.001, 1 / 3, 0.7, 1 - 1e-16, 1.0])
+def test_a_rate_is_the_share_of_all_hashes_that_it_keeps(rate: float) -> None:
+    share = {key: int(hashlib.sha256(key.encode()).hexdigest()[:13], 16) / 2**52 for key in _keys_of(EVENTS)}
+    assert set(_keys(processed([Sample(rate, "event.k")], EVENTS))) == {key for key in share if share[key] < rate}
+
+
+def test_a_dropped_event_goes_nowhere_and_is_counted_once_whatever_the_routes() -> None:
+    routes = (
+        Route(to=("big",), when="event.n >= 50", also=True),
+        Route(to=("odd",), when="event.n % 2 = 1"),
+        Route(to=("lake", "copy")),
+    )
+    steps = (Filter("event.n IS DISTINCT FROM 7"), Sample(0.5, "event.k"))
+    before = dropped("steps[0]"), dropped("steps[1]")
+    taken = process(Stream(id="x", steps=steps, routes=routes), [_numbered(n) for n in range(100)])
+    share = {n: int(hashlib.sha256(f"user-{n}".encode()).hexdigest()[:13], 16) / 2**52 for n in range(100)}
+    kept = [n for n in range(100) if n != 7 and share[n] < 0.5]
+    found = {name: [row["event"]["n"] for row in rows] for name, rows in taken.items()}
+    even = [n for n in kept if n % 2 == 0]
+    assert found == {"big": [n for n in kept if n >= 50], "odd": [n for n in kept if n % 2], "lake": even, "copy": even}
+    assert (dropped("steps[0]") - before[0], dropped("steps[1]") - before[1]) == (1, 99 - len(kept))
+
+
+def _numbered(n: int) -> dict[str, Any]:
+    return {"source": "a", "event": {"n": n, "k": f"user-{n}"}}
 
 
 def _keys_of(events: list[dict[str, Any]]) -> set[str]:

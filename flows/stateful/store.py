@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import secrets
 import sqlite3
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -38,6 +39,7 @@ _LATER = (  # a store of a version before these has none
     "CREATE TABLE IF NOT EXISTS kept (data BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS others (partition INTEGER, begin INTEGER, until INTEGER, PRIMARY KEY (partition, begin))",
 )
+_PATIENCE = 30.0  # seconds that another process's transaction is waited for
 _LANES = 1 << 32
 """Lanes begin above every partition number of a log."""
 
@@ -63,9 +65,7 @@ class Store:
         self._file = file
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._db = _connected(file)
             self._make(begin or {}, ends or {})
             about = dict(self._db.execute("SELECT name, value FROM about"))
             (last,) = self._db.execute("SELECT max(round) FROM outbox").fetchone()
@@ -282,6 +282,23 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """Where several processes make the file at once SQLite refuses some of them without waiting: they try again."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        db = sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+        except sqlite3.OperationalError as exc:
+            db.close()
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return db
 
 
 def _bytes(table: pa.Table) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -72,3 +74,25 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "pay.db").write_bytes(b"not SQLite" * 1000)
     with pytest.raises(HeadraceError, match=r"pay\.db cannot be read"):
         Store(tmp_path / "pay.db")
+
+
+def _open_all(directory: Path, count: int, together: Any, failures: Any) -> None:
+    for number in range(count):
+        together.wait(60)
+        try:
+            Store(directory / f"{number}.db", {0: 1}).close()
+        except HeadraceError as exc:
+            failures.put(str(exc))
+
+
+def test_processes_that_make_it_at_the_same_moment_wait_for_each_other(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    together, failures = spawn.Barrier(3), spawn.Queue()
+    arguments = (tmp_path, 150, together, failures)
+    processes = [spawn.Process(target=_open_all, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(90)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert failures.empty()

@@ -8,7 +8,6 @@ force, until all destinations are past it.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -22,7 +21,8 @@ import pyarrow.compute as pc
 from connectors.batch import StreamLines
 from connectors.errors import ConfigError, HeadraceError
 from connectors.logger import get_logger
-from flows.config import DEFAULT_DESTINATION, Config, Stream, config_version
+from connectors.whole import write_whole
+from flows.config import Config, Stream, config_version
 from flows.kept import revived, to_keep
 from flows.lookups.table import LookupFailed
 from flows.lookups.watched import Watched, watch
@@ -50,8 +50,7 @@ class Pipelines(msgspec.Struct, frozen=True):
 
 def pipelines_of(config: Config, version: str | None = None) -> Pipelines:
     """Those of a configuration, which dead letters name by `version` (default: its own)."""
-    default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-    return Pipelines(version or config_version(config), config.streams, default)
+    return Pipelines(version or config_version(config), config.streams, config.default)
 
 
 class _Term(msgspec.Struct, frozen=True):
@@ -135,7 +134,7 @@ class InForce:
             position = Position(file.with_suffix(".position"), partial(self._end, partition))
             kept = _Note(_to_keep(self.now)) if known is None else _gone_on(known, self.now, position.handed, floor)
             if kept != known:
-                _write(file, kept)
+                write_whole(file, pickle.dumps(kept))
         except OSError as exc:
             raise self._cannot_write(exc) from exc
         self._positions[partition], self._notes[partition] = position, kept
@@ -240,13 +239,3 @@ def _read(file: Path) -> _Note | None:
         )
         return None
     return found if isinstance(found, _Note) else None
-
-
-def _write(file: Path, note: _Note) -> None:
-    fresh = file.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as out:
-        out.write(pickle.dumps(note))
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(file)

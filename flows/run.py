@@ -22,6 +22,7 @@ from typing import IO
 from connectors.errors import ConfigError, HeadraceError
 from connectors.logger import get_logger
 from connectors.sinks.stdout.settings import EVENTS_FD
+from connectors.whole import write_whole
 from flows.config import Accepted, Refused, Watch
 from flows.config.watch import ACCEPTED, SECONDS, accept_again
 from flows.exits import EXIT_BOUNDS, EXIT_CLOCK, EXIT_CONFIG
@@ -220,14 +221,8 @@ class Dataflow:
 
     def _save(self, text: bytes) -> None:
         file = self._text_file
-        new = file.with_suffix(".new")
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "wb") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(file)
+            write_whole(file, text)
         except OSError as exc:
             raise HeadraceError(f"writing {file}: {exc.strerror}", remedy="make room, or mend its permissions") from exc
 

@@ -41,7 +41,6 @@ def remembered(
         from connectors.log import Block
         from connectors.merging import MergedReader
         from flows.trial.live import Live
-        from headrace.trying import default_destination
 
         starts, shown = log.offsets_at(begin), log.offsets_at(since) if records else ends
         window = round(settings.dedupe_window.total_seconds() * 1e6)
@@ -50,7 +49,7 @@ def remembered(
         with (
             closing(log),
             closing(MergedReader(log, settings.id, stream, starts, window, _GROUP, until)) as reader,
-            closing(Live(stream, settings, default_destination(config), where, shown, left_out)) as live,
+            closing(Live(stream, settings, config.default, where, shown, left_out)) as live,
         ):
             while True:
                 merged = reader.read(_BYTES)

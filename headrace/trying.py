@@ -22,13 +22,6 @@ def stream_named(config: Config, name: str) -> Stream:
     raise HeadraceError(f"there is no stream '{name}' in {config.file}", remedy=f"its streams: {known}")
 
 
-def default_destination(config: Config) -> str | None:
-    """Where events go that no route takes."""
-    from flows.config import DEFAULT_DESTINATION
-
-    return DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-
-
 def lines_to_try(config: Config, stream: Stream, file: Path | None, last: int) -> tuple[StreamLines | None, list[int]]:
     """(events, line numbers): those of `file`, or the `last` ones of the log; None where there is none.
 

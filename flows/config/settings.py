@@ -139,3 +139,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     destinations: dict[str, Destination]
     streams: dict[str, Stream]
     file: Path
+
+    @property
+    def default(self) -> str | None:
+        """The destination of events that no route takes; None where there is none, and they are dropped, counted."""
+        return DEFAULT_DESTINATION if DEFAULT_DESTINATION in self.destinations else None

@@ -21,7 +21,7 @@ from connectors.sinks import dead_letters
 from connectors.sinks.settings import DeltaDestination
 from connectors.sinks.there import letters_of as letters_there
 from flows.bounds import Bounded, Journal, journals
-from flows.config import DEFAULT_DESTINATION, Config, Stream
+from flows.config import Config, Stream
 from flows.kept import Kept, revived, to_keep
 from flows.letters import letters_of
 from flows.lookups.table import LookupFailed
@@ -111,15 +111,14 @@ def lanes_of(config: Config, log: Log, version: str) -> dict[str, Kept]:
 
     A stream that the configuration, whose name is `version`, has no more is as it was kept.
     """
-    default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
-    found = {name: Kept(stream, default, version) for name, stream in stateful_streams(config).items()}
+    found = {name: Kept(stream, config.default, version) for name, stream in stateful_streams(config).items()}
     for name, file in store_files(config.data, log.identity).items():
         if name in found:
             continue
         with closing(Store(file)) as store:
             if store.is_done:
                 continue
-            kept = Kept(config.streams[name], default, version) if name in config.streams else _gone(name, store)
+            kept = Kept(config.streams[name], config.default, version) if name in config.streams else _gone(name, store)
         if kept is not None:
             found[name] = kept
     return found

@@ -13,7 +13,7 @@ from connectors.sinks.base import Rows
 from connectors.sinks.delta import EVENTS, ROLLUP
 from connectors.sinks.in_memory import landed
 from flows.bounds import bounded_trial
-from flows.config import DEFAULT_DESTINATION, Config, StreamTest, config_version
+from flows.config import Config, StreamTest, config_version
 from flows.letters import Letters
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.redirected import asides_of
@@ -59,7 +59,7 @@ def _rows(config: Config, stream: str, test: StreamTest) -> dict[str, list[dict[
     if not test.input:
         return {}
     settings = config.streams[stream]
-    default = DEFAULT_DESTINATION if DEFAULT_DESTINATION in config.destinations else None
+    default = config.default
     texts = [msgspec.json.encode(event).decode() for event in test.input]
     rows: dict[str, list[dict[str, Any]]] = {}
     with open_pipeline_engine() as engine:

@@ -41,7 +41,7 @@ def explain(
     from flows.trial import explain as explained_of
     from flows.trial.lines import no_event
     from flows.trial.steps import somewhere_in
-    from headrace.trying import default_destination, lines_to_try, quiet, stream_named
+    from headrace.trying import lines_to_try, quiet, stream_named
 
     quiet()
     loaded = load(config)
@@ -67,7 +67,7 @@ def explain(
                 stages.run(*relation(shape, stream, "batch"))
                 learned = stages.shapes
     with bounded_trial(lambda: somewhere_in(stream)):
-        found = explained_of(stream, settings, shape, default_destination(loaded), learned)
+        found = explained_of(stream, settings, shape, loaded.default, learned)
     if as_json:
         print_json({**msgspec.to_builtins(found), "events": used})
         return

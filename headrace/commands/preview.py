@@ -36,7 +36,7 @@ def preview(
     from flows.config import load
     from flows.trial import Tracer, savings
     from headrace.savings import print_savings, savings_rows
-    from headrace.trying import default_destination, lines_to_try, one_of, quiet, stream_named
+    from headrace.trying import lines_to_try, one_of, quiet, stream_named
 
     one_of(file, last)
     quiet()
@@ -47,7 +47,7 @@ def preview(
     if lines is None:
         say(f"headrace: the log holds no event of the stream '{stream}'")
     else:
-        tracer = Tracer(stream, settings, default_destination(loaded))
+        tracer = Tracer(stream, settings, loaded.default)
         try:
             traces = tracer.trace(lines)
         finally:

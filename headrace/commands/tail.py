@@ -50,7 +50,7 @@ def tail(
     from flows.steps import has_memory
     from flows.trial import Tracer
     from headrace.remembered import remembered
-    from headrace.trying import default_destination, last_lines, quiet, stream_named
+    from headrace.trying import last_lines, quiet, stream_named
 
     quiet()
     loaded = load(config)
@@ -69,7 +69,7 @@ def tail(
             announce(_line(trace, stage, as_json=as_json))
             sys.stdout.flush()
         return
-    tracer = Tracer(stream, settings, default_destination(loaded))
+    tracer = Tracer(stream, settings, loaded.default)
     try:
         lines, ends = last_lines(loaded, settings, last)
         if lines is not None:

@@ -81,7 +81,8 @@ ON_PATH: dict[str, tuple[str, list[str]]] = {
     "Fluent Bit": ("fluent-bit.yaml", ["fluent-bit", "--quiet", "--config"]),
 }
 CORE = 1.5  # the target beside each of ON_PATH
-SPLITS = {"OpenTelemetry Collector"}  # of ON_PATH, those configured for messages of many events too
+MANY = {"Vector": "vector.yaml", "OpenTelemetry Collector": "otelcol.yaml", "Fluent Bit": "fluent-bit-lines.yaml"}
+"""Of ON_PATH, what those that can read messages of many events are configured by then."""
 SAMPLES_OTHERWISE = {"headrace", "Fluent Bit"}  # all others keep the users whose SHA-256 begins with 0 to 7
 
 
@@ -111,11 +112,9 @@ def _contest(scale: Scale, topics: list[Topic], home: Path, per_message: int) ->
     ours = _speed("headrace", _headrace, topics, home)
     yield Row(group="peers", what=f"headrace, {how}", ours=ours, unit="events/s of a core")
     others = [(name, _peer(file), target) for name, (file, target) in PYPI.items()]
-    others += [
-        (name, _on_path(file, command, "json" if per_message == 1 else "text_encoding"), CORE)
-        for name, (file, command) in ON_PATH.items()
-        if per_message == 1 or name in SPLITS
-    ]
+    files = MANY if per_message > 1 else {name: file for name, (file, _) in ON_PATH.items()}
+    encoding = "text_encoding" if per_message > 1 else "json"
+    others += [(name, _on_path(file, ON_PATH[name][1], encoding), CORE) for name, file in files.items()]
     for name, run, target in others:
         yield from told(scale, "peers", f"{name}, {how}", partial(_beside, name, how, ours, run, topics, home, target))
 

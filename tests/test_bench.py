@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 import zstandard
 
 from bench import __main__ as bench
@@ -170,6 +172,16 @@ def compressed(rows: int, out: Path) -> None:
 def otlp(rows: int, out: Path) -> None:
     frames = [zstandard.compress(b'{"body":{}}' * part) for part in (rows - 1, 1)]
     (out / "lake.otlp").write_bytes(b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames))
+
+
+@pytest.mark.parametrize("file", sorted({file for file, _ in peers.ON_PATH.values()} | set(peers.MANY.values())))
+def test_a_contestant_is_told_where_to_read_and_where_to_write(file: str, tmp_path: Path) -> None:
+    topic = ("127.0.0.1:9", "of-payments", 1)
+    configuration = peers._filled_in(peers.HERE / file, topic, tmp_path, "json").read_text()
+    assert yaml.safe_load(configuration)
+    for told_of in (*topic[:2], str(tmp_path)):
+        assert told_of in configuration
+    assert not re.search("BOOTSTRAP|TOPIC|GROUP|OUT|ENCODING", configuration)
 
 
 @pytest.mark.parametrize("wrote", [parquet, ndjson, compressed, otlp])

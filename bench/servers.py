@@ -11,6 +11,7 @@ import selectors
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,13 @@ def flask_view(settings: Settings, *_: object) -> Any:
     from gateway.appending import Appender
     from gateway.events import read_events
     from gateway.limits import Quotas
+    from gateway.shapes import Shape
     from gateway.tokens import TokenStore, tokens_path
 
     app = Flask("view")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     tokens, quotas = TokenStore(tokens_path(settings.data)), Quotas(settings.data / "quotas.bin")
-    appender = Appender(settings.log)
+    appender, shapes = Appender(settings.log), defaultdict(Shape)
     streams = {stream.id: stream for stream in settings.streams}
 
     @app.get("/readyz")
@@ -102,7 +104,7 @@ def flask_view(settings: Settings, *_: object) -> Any:
         if request.mimetype not in ("application/json", "application/x-ndjson"):
             raise Refusal("unsupported_media_type", "Send JSON or NDJSON.")
         body = request.get_data()
-        events = read_events(body, ndjson=request.mimetype == "application/x-ndjson")
+        events = read_events(body, ndjson=request.mimetype == "application/x-ndjson", shape=shapes[stream.id])
         quotas.take_bytes(token.id, stream.id, stream.limits, len(body))
         with metrics.APPEND_SECONDS.time():
             appender.append(Record(stream.id, request_id, received_at, events.count, events.lines))

@@ -1,9 +1,10 @@
 """From a body to the lines that go to the log: every check on events is here.
 
 The way of a good body is short, and no event is looked at alone: decode it typed, convert all timestamps at once, and
-prove by counting that nothing is nested too deep and no key came twice. What fails one of these is walked event by
-event, to name every bad event or to write a duplicate key once; that walk is what decides, the short way only what
-needs none. An event goes to the log as it came (number texts and escapes kept), on one line.
+prove by counting that nothing is nested too deep and no key came twice; shortest where the stream's shape is known
+(`gateway.shapes`). What fails one of these is walked event by event, to name every bad event or to write a duplicate key
+once; that walk is what decides, the short way only what needs none. An event goes to the log as it came (number texts
+and escapes kept), on one line.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 from connectors.timestamps import parse_timestamp
 from gateway.answers import BadEvent, Refusal
 from gateway.rewriting import written_once
+from gateway.shapes import Shape
 
 TIMESTAMP_SENTENCE = "The 'timestamp' field must be a valid ISO 8601 string."
 MAX_LEVELS = 100
@@ -51,20 +53,23 @@ _MANY = 10
 _NO_MARKS = bytes(set(range(256)) - set(b"{}[],\n"))
 
 
-def read_events(body: bytes, *, ndjson: bool) -> Events:
-    """The events of a body; Refusal where there is anything wrong with any of them."""
+def read_events(body: bytes, *, ndjson: bool, shape: Shape | None = None) -> Events:
+    """The events of a body; Refusal where there is anything wrong with any of them.
+
+    `shape` is what is known of the stream's events: it makes no difference but of time.
+    """
     body = body.removeprefix(_BOM)
     try:
-        return _read_lines(body) if ndjson else _read_json(body)
+        return _read_lines(body, shape) if ndjson else _read_json(body, shape)
     except RecursionError as exc:  # readable, but too deep for what looks at it next
         raise Refusal("invalid_json", unreadable(body, exc)) from None
 
 
-def _read_json(body: bytes) -> Events:
+def _read_json(body: bytes, shape: Shape | None) -> Events:
     body = body.strip(_WHITESPACE)
     if not body:
         raise Refusal("invalid_json", "The body is empty; send one event as a JSON object, or an array of events.")
-    if body.startswith(b"{") and _need_no_look(body) == 1:
+    if body.startswith(b"{") and _need_no_look(body, shape) == 1:
         return Events(body, 1, batch=False)
     try:
         value = _decode(body)
@@ -83,8 +88,8 @@ def _read_json(body: bytes) -> Events:
     return Events(_all_once(texts, value), len(value), batch=True)
 
 
-def _read_lines(body: bytes) -> Events:
-    if count := _need_no_look(text := body.strip(_WHITESPACE)):
+def _read_lines(body: bytes, shape: Shape | None) -> Events:
+    if count := _need_no_look(text := body.strip(_WHITESPACE), shape):
         return Events(text, count, batch=True)
     lines = body.split(b"\n")
     texts = [line for line in (line.strip(_WHITESPACE) for line in lines) if line]
@@ -149,13 +154,24 @@ def too_deep(text: bytes, event: object) -> Fault | None:
     return "$", "invalid_json", f"The event is nested too deep: {MAX_LEVELS} levels are the limit."
 
 
-def _need_no_look(text: bytes) -> int:
+def _need_no_look(text: bytes, shape: Shape | None) -> int:
     """How many events stand in `text`, if they are good, one a line, and need no change; 0 if that is to be looked at."""
+    known = shape.good(text) if shape is not None else None
+    if known is not None:
+        return known[0] if _timed(known[1]) else 0
+    count = _good(text)
+    if count and shape is not None:
+        shape.widen(text)
+    return count
+
+
+def _good(text: bytes) -> int:
+    """As `_need_no_look`, whatever the events look like."""
     try:
         events = _decode_lines(text)
     except _UNREADABLE:
         return 0
-    if not (_timed(events) and _lined(text, len(events))):
+    if not (_timed(_timestamps(events)) and _lined(text, len(events))):
         return 0
     return len(events) if _no_room_for_duplicates(text, events) or _no_duplicates(text, events) else 0
 
@@ -163,14 +179,17 @@ def _need_no_look(text: bytes) -> int:
 def _all_good(values: list[Any]) -> bool:
     """Whether a typed conversion finds every event good; a False may still be a good event of a rarer form."""
     try:
-        return _timed(msgspec.convert(values, list[Event]))
+        return _timed(_timestamps(msgspec.convert(values, list[Event])))
     except (msgspec.ValidationError, RecursionError):
         return False
 
 
-def _timed(events: list[Event]) -> bool:
+def _timestamps(events: list[Event]) -> list[str]:
+    return [event.timestamp for event in events if event.timestamp is not msgspec.UNSET]
+
+
+def _timed(texts: list[str]) -> bool:
     """Whether all timestamps are of the form that is read at once, and of no year that an offset carries too far."""
-    texts = [event.timestamp for event in events if event.timestamp is not msgspec.UNSET]
     try:
         msgspec.convert(texts, list[datetime])
     except msgspec.ValidationError:

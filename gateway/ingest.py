@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from gateway.body import ENCODINGS, declared_length, endpoints, inflate, read_bo
 from gateway.events import read_events
 from gateway.limits import Quota, Quotas
 from gateway.settings import Settings, StreamSettings
+from gateway.shapes import Shape
 from gateway.stalled import Readings
 from gateway.tokens import Token, TokenStore
 
@@ -32,6 +33,7 @@ JSON, NDJSON = "application/json", "application/x-ndjson"
 _LINGER_BYTES, _LINGER_STEP = 67_108_864, 1_048_576
 _LINGER_SECONDS = 2.0
 _UUID_LENGTH = 36
+_SHAPES = 1024  # streams whose events' shape is known, 16 kB each
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, Headers], Any]
@@ -51,6 +53,7 @@ class Ingest:
         self.take(settings)
         self._readings = Readings(settings.body_timeout, crowd=settings.threads // 2)
         self._accepted = cache(metrics.Accepted)
+        self._shape = lru_cache(_SHAPES)(lambda _: Shape())
 
     def take(self, settings: Settings) -> None:
         """Goes by the streams and limits of `settings` from now on; what is under way goes by those it began with."""
@@ -98,7 +101,7 @@ class Ingest:
         delimits_itself = encoding != "identity" or not ndjson
         body = read_body(environ, self._limit, self._readings, delimits_itself=delimits_itself)
         body = inflate(body, encoding, self._limit)
-        events = read_events(body, ndjson=ndjson)
+        events = read_events(body, ndjson=ndjson, shape=self._shape(stream_id))
         self._quotas.take_bytes(token.id, stream_id, stream.limits, len(body))
         begun = time.perf_counter()
         self._appender.append(Record(stream_id, request_id, received_at, events.count, events.lines))

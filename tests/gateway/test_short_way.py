@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from gateway import events
 from gateway.answers import Refusal
 from gateway.events import Events, read_events
+from gateway.shapes import Shape
 
 GOOD = b'{"source":"a","event":{"n":1}}'
 TIMED = b'{"source":"a","event":{"n":1},"timestamp":"%s"}'
 DEEP = b'{"source":"a","event":%s1%s}'
 
 
-def outcome(body: bytes, *, ndjson: bool) -> Events | tuple[Any, ...]:
+def outcome(body: bytes, *, ndjson: bool, shape: Shape | None = None) -> Events | tuple[Any, ...]:
     try:
-        return read_events(body, ndjson=ndjson)
+        return read_events(body, ndjson=ndjson, shape=shape)
     except Refusal as refusal:
         return refusal.error, refusal.detail, refusal.bad
 
@@ -32,15 +33,24 @@ def members(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def outcomes(body: bytes, *, ndjson: bool) -> list[Any]:
-    """What comes of a body by each way: as few events go and as many do, and where every event is looked at.
+    """What comes of a body by each way: as few events go and as many do, by what was learned of it, and where every event
+    is looked at.
 
     Lines as values, since blanks may differ.
     """
     found: list[Any] = []
-    for name, instead in (("_MANY", 1000), ("_MANY", 1), ("_need_no_look", lambda _: 0)):
+    shape = Shape()
+    ways: list[tuple[str, Any, Shape | None]] = [
+        ("_MANY", 1000, shape),
+        ("_MANY", 1, shape),
+        ("_MANY", 1, shape),
+        ("_need_no_look", lambda *_: 0, None),
+    ]
+    for name, instead, known in ways:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(events, name, instead)
-            one = outcome(body, ndjson=ndjson)
+            patch.setattr("gateway.shapes._FIRST", 1)
+            one = outcome(body, ndjson=ndjson, shape=known)
         if isinstance(one, Events):
             lines = [json.loads(line, object_pairs_hook=members) for line in one.lines.split(b"\n")]
             assert len(lines) == one.count
@@ -105,8 +115,8 @@ def outcomes(body: bytes, *, ndjson: bool) -> list[Any]:
 )
 @pytest.mark.parametrize("ndjson", [True, False])
 def test_a_body_comes_to_the_same_either_way(body: bytes, ndjson: bool) -> None:
-    few, many, walked = outcomes(body, ndjson=ndjson)
-    assert few == many == walked
+    few, many, known, walked = outcomes(body, ndjson=ndjson)
+    assert few == many == known == walked
 
 
 TEXTS = st.text(alphabet='a:"{}[],\\\n\r\x00é', max_size=6)
@@ -124,13 +134,13 @@ EVENTS = st.fixed_dictionaries(
 @given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from([b"\n", b"", b"\n\n", b" \n"]), st.booleans())
 def test_any_events_come_to_the_same_either_way(given_: list[Any], between: bytes, escaped: bool) -> None:
     body = between.join(json.dumps(event, ensure_ascii=escaped).encode() for event in given_)
-    few, many, walked = outcomes(body, ndjson=True)
-    assert few == many == walked
+    few, many, known, walked = outcomes(body, ndjson=True)
+    assert few == many == known == walked
 
 
 def test_plain_events_need_no_look() -> None:
     lines = b"\n".join(msgspec.json.encode({"source": "a", "event": {"n": n, "t": "12:30"}}) for n in range(500))
-    assert events._need_no_look(lines) == 500
+    assert events._need_no_look(lines, None) == 500
     assert read_events(lines, ndjson=True).lines is lines
 
 
@@ -141,4 +151,4 @@ def test_of_many_plain_events_keys_are_counted_and_nothing_is_encoded(
     event = {"timestamp": "2025-02-12T14:32:15Z", "source": "a:b", "event": {"u": "http://a"}, "metadata": {"x": 1}}
     lines = b"\n".join([json.dumps(event, separators=separators).encode()] * 500)
     monkeypatch.setattr(events, "_no_duplicates", lambda *_: pytest.fail("encoded, to count its colons"))
-    assert events._need_no_look(lines) == 500
+    assert events._need_no_look(lines, None) == 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -11,12 +12,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 import zstandard
 
 from bench import __main__ as bench
 from bench import dataflow, peers
 from bench.load import Request, load
 from bench.measure import Case, measure
+from bench.payments import lines
 from bench.rows import Row, Scale, compared, difference, table, told
 from flows.config.settings import STEPS
 from flows.steps.mask.settings import MaskKind
@@ -155,21 +158,36 @@ def test_the_dataflow_and_the_statement_it_is_compared_with_leave_the_same_rows(
     assert 0 < len(theirs) < 300
 
 
-def parquet(rows: int, out: Path) -> None:
-    pq.write_table(pa.table({"n": range(rows)}), out / "lake.parquet")
+MASKED = "************5489"
+CLEAR = next(lines(1)).split(b'"card":"')[1][:16].decode()
 
 
-def ndjson(rows: int, out: Path) -> None:
-    (out / "lake.ndjson").write_bytes(b"{}\n" * rows)
+def parquet(rows: int, out: Path, card: str = MASKED) -> None:
+    pq.write_table(pa.Table.from_pylist([{"event": {"card": card}}] * rows), out / "lake.parquet")
 
 
-def compressed(rows: int, out: Path) -> None:
-    (out / "lake.ndjson.zst").write_bytes(zstandard.compress(b"{}\n" * rows))
+def ndjson(rows: int, out: Path, card: str = MASKED) -> None:
+    (out / "lake.ndjson").write_bytes(b'{"card":"%b"}\n' % card.encode() * rows)
 
 
-def otlp(rows: int, out: Path) -> None:
-    frames = [zstandard.compress(b'{"body":{}}' * part) for part in (rows - 1, 1)]
+def compressed(rows: int, out: Path, card: str = MASKED) -> None:
+    (out / "lake.ndjson.zst").write_bytes(zstandard.compress(b'{"card":"%b"}\n' % card.encode() * rows))
+
+
+def otlp(rows: int, out: Path, card: str = MASKED) -> None:
+    body = b'{"body":{"card":"%b"}}' % card.encode()
+    frames = [zstandard.compress(body * part) for part in (rows - 1, 1)]
     (out / "lake.otlp").write_bytes(b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames))
+
+
+@pytest.mark.parametrize("file", sorted({file for file, _ in peers.ON_PATH.values()} | set(peers.MANY.values())))
+def test_a_contestant_is_told_where_to_read_and_where_to_write(file: str, tmp_path: Path) -> None:
+    topic = ("127.0.0.1:9", "of-payments", 1)
+    configuration = peers._filled_in(peers.HERE / file, topic, tmp_path, "json").read_text()
+    assert yaml.safe_load(configuration)
+    for told_of in (*topic[:2], str(tmp_path)):
+        assert told_of in configuration
+    assert not re.search("BOOTSTRAP|TOPIC|GROUP|OUT|ENCODING", configuration)
 
 
 @pytest.mark.parametrize("wrote", [parquet, ndjson, compressed, otlp])
@@ -182,3 +200,14 @@ def test_a_contestant_that_leaves_an_event_out_has_no_figure(wrote: Any, tmp_pat
     assert peers._speed("it", lambda topic, out: runs(topic, out, 0), topics, tmp_path) == pytest.approx(1_000)
     with pytest.raises(RuntimeError, match="came out"):
         peers._speed("it", lambda topic, out: runs(topic, out, 1), topics, tmp_path)
+
+
+@pytest.mark.parametrize("wrote", [parquet, ndjson, compressed, otlp])
+@pytest.mark.parametrize("clear", [CLEAR, "user7@example.com"])
+def test_a_contestant_that_masks_nothing_has_no_figure(wrote: Any, clear: str, tmp_path: Path) -> None:
+    def runs(topic: peers.Topic, out: Path) -> float:
+        wrote(peers.kept(topic[2]), out, clear)
+        return topic[2] / 1_000
+
+    with pytest.raises(RuntimeError, match="came out as they went in"):
+        peers._speed("it", runs, [("", "few", 100), ("", "all", 1_100)], tmp_path)

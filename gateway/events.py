@@ -71,6 +71,8 @@ def _read_json(body: bytes, shape: Shape | None) -> Events:
         raise Refusal("invalid_json", "The body is empty; send one event as a JSON object, or an array of events.")
     if body.startswith(b"{") and _need_no_look(body, shape) == 1:
         return Events(body, 1, batch=False)
+    if (lines := _lines_of(body)) and (count := _need_no_look(lines, shape)):
+        return Events(lines, count, batch=True)
     try:
         value = _decode(body)
     except _UNREADABLE as exc:
@@ -86,6 +88,14 @@ def _read_json(body: bytes, shape: Shape | None) -> Events:
     texts = [_one_line(bytes(item)) for item in _decode_items(body)]
     _refuse_bad([too_deep(text, item) for text, item in zip(texts, value, strict=True)])
     return Events(_all_once(texts, value), len(value), batch=True)
+
+
+def _lines_of(body: bytes) -> bytes:
+    """The items of an array, as they came, a line each if they hold no line end; nothing where it is none."""
+    try:
+        return b"\n".join(_decode_items(body)) if body.startswith(b"[") else b""
+    except _UNREADABLE:
+        return b""
 
 
 def _read_lines(body: bytes, shape: Shape | None) -> Events:

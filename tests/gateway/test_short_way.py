@@ -110,6 +110,14 @@ def outcomes(body: bytes, *, ndjson: bool) -> list[Any]:
         b"",
         b"\n",
         b"[]",
+        b"[" + GOOD + b"," + GOOD + b"]",
+        b"[" + GOOD + b"," + GOOD.replace(b",", b",\n") + b"]",
+        b"[" + GOOD + b"\n," + GOOD + b"]",
+        b"[" + GOOD + b"," + GOOD + b",]",
+        b"[" + GOOD + b"," + GOOD + b"] " + GOOD,
+        b"[[" + GOOD + b"]]",
+        b"[" + GOOD + b",1]",
+        b'[{"source":"a","event":{"n":1,"n":2}},' + GOOD + b"]",
         b"{",
     ],
 )
@@ -133,9 +141,18 @@ EVENTS = st.fixed_dictionaries(
 
 @given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from([b"\n", b"", b"\n\n", b" \n"]), st.booleans())
 def test_any_events_come_to_the_same_either_way(given_: list[Any], between: bytes, escaped: bool) -> None:
-    body = between.join(json.dumps(event, ensure_ascii=escaped).encode() for event in given_)
-    few, many, known, walked = outcomes(body, ndjson=True)
+    texts = [json.dumps(event, ensure_ascii=escaped).encode() for event in given_]
+    few, many, known, walked = outcomes(between.join(texts), ndjson=True)
     assert few == many == known == walked
+    comma = b"," if between.isspace() else b",\n"
+    few, many, known, walked = outcomes(b"[" + (comma + between).join(texts) + b"]", ndjson=False)
+    assert few == many == known == walked
+
+
+def test_an_array_of_plain_events_needs_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [msgspec.json.encode({"source": "a", "event": {"n": n, "t": "12:30"}}) for n in range(500)]
+    monkeypatch.setattr(events, "_all_good", lambda _: pytest.fail("looked at"))
+    assert read_events(b"[" + b",\n ".join(texts) + b"]", ndjson=False) == Events(b"\n".join(texts), 500, batch=True)
 
 
 def test_plain_events_need_no_look() -> None:

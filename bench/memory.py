@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pyarrow as pa
 
+from bench import window
 from bench.measure import HALF, Case, Run
 from flows.columns import SYSTEM, Columns, column, dotted
 from flows.engine import open_engine
@@ -68,6 +69,7 @@ def cases(rows: int) -> Iterator[Case]:
     }
     for name, (opened, sql, does) in known.items():
         yield Case("memory", name, rows * BATCHES, _fed(opened, parts), None, _query(whole, sql), does, HALF)
+    yield from window.cases(rows)
 
 
 def _batches(rows: int) -> list[Flat]:

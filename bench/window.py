@@ -1,19 +1,18 @@
-"""What a `window` costs: the step alone, batch after batch, against DuckDB's window query over all the events at once.
+"""What a `window` costs: the step alone, batch after batch, beside DuckDB's window query over all the events at once.
 
-python -m bench.window            # some 30 s; --events N, --batch N for other sizes
-python -m bench.window --live     # memory with a million live keys, instead
+It is of the group `memory`; python -m bench.window tells the memory of a million live keys.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
-import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 
+from bench.measure import HALF, Case, Run
 from flows.columns import EVENT_ID, LATE, OFFSET, RECEIVED_AT, SAMPLE_RATE, SOURCE, STREAM, SYSTEM, TIMESTAMP, dotted
 from flows.engine import open_engine
 from flows.stateful.operator import Flat, Operator
@@ -65,8 +64,17 @@ def step() -> Window:
     return Window(name="velocity", key="event.user_id", length=LENGTH, aggregate=AGGREGATES)
 
 
-def at_once(flats: list[Flat]) -> float:
-    """CPU seconds of the one query over all events."""
+def cases(rows: int) -> Iterator[Case]:
+    """A key in three events within the window, in batches of 32,000 (with `rows` 20,000): what a backlog is read in."""
+    batch = 8 * rows // 5
+    flats = [events(first, batch, KEYS, 1_000) for first in range(0, 16 * batch, batch)]
+    name = f"window, {KEYS:,} keys, five minutes"
+    once = "`… OVER (PARTITION BY … RANGE …)` over all events at once"
+    yield Case("memory", name, 16 * batch, lambda: batch_by_batch(flats), None, at_once(flats), once, HALF)
+
+
+def at_once(flats: list[Flat]) -> Run:
+    """The one query over all events."""
     table = pa.concat_tables([flat.table for flat in flats])
     items = ", ".join(
         f"{text.replace('event.amount', 'x.a').replace('event.latency_ms', 'x.l')} OVER w AS {name}"
@@ -77,24 +85,18 @@ def at_once(flats: list[Flat]) -> float:
         ' FROM all_events) x WINDOW w AS (PARTITION BY "event.user_id" ORDER BY t'
         f" RANGE BETWEEN {LENGTH // timedelta(microseconds=1)} PRECEDING AND CURRENT ROW)"
     )
-    with open_engine(memory_limit="8GB") as engine:
-        engine.register("all_events", table)
-        begin = time.process_time()
-        assert engine.sql(query).to_arrow_table().num_rows == table.num_rows
-        return time.process_time() - begin
+    engine = open_engine(memory_limit="8GB")
+    engine.register("all_events", table)
+    return lambda: engine.sql(query).to_arrow_table()
 
 
-def batch_by_batch(flats: list[Flat]) -> float:
-    """CPU seconds of the step over the same events."""
+def batch_by_batch(flats: list[Flat]) -> None:
+    """The step over the same events, its state's changes included."""
     with open_engine(memory_limit="8GB") as engine:
         operator = open_window(step(), engine)
-        begin, count = time.process_time(), 0
-        for flat in flats:
-            count += _on_time(operator, flat)
+        count = sum(_on_time(operator, flat) for flat in flats)
         count += sum(flat.table.num_rows for flat in operator.finish())
-        spent = time.process_time() - begin
     assert count == sum(flat.table.num_rows for flat in flats)
-    return spent
 
 
 def _on_time(operator: Operator, flat: Flat) -> int:
@@ -104,8 +106,8 @@ def _on_time(operator: Operator, flat: Flat) -> int:
     return sum(one.table.num_rows for one in given)
 
 
-def live(keys: int, batch: int) -> None:
-    """A key an event, all of them within the window: what the process holds."""
+def main(keys: int = 1_000_000, batch: int = 50_000) -> None:
+    """Prints what the process holds with a key an event, all of them within the window."""
     per_second = keys // 200
     with open_engine(memory_limit="8GB") as engine:
         operator = open_window(step(), engine)
@@ -114,26 +116,6 @@ def live(keys: int, batch: int) -> None:
             _on_time(operator, events(first, batch, keys, per_second, each_once=True))
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{keys:,} live keys: {after / 1e6:.2f} GB at most, {before / 1e6:.2f} GB of it without them")
-
-
-def main() -> None:
-    """Prints events a second of CPU time, best of three."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=500_000)
-    parser.add_argument("--batch", type=int, default=50_000)
-    parser.add_argument("--per-second", type=int, default=1_000)
-    parser.add_argument("--live", action="store_true")
-    given = parser.parse_args()
-    if given.live:
-        live(1_000_000, given.batch)
-        return
-    flats = [events(first, given.batch, KEYS, given.per_second) for first in range(0, given.events, given.batch)]
-    rate = {
-        name: given.events / min(work(flats) for _ in range(3))
-        for name, work in (("at once", at_once), ("batch by batch", batch_by_batch))
-    }
-    print(f"at once {rate['at once']:,.0f}, batch by batch {rate['batch by batch']:,.0f}:", end=" ")
-    print(f"{rate['batch by batch'] / rate['at once']:.2f}")
 
 
 if __name__ == "__main__":

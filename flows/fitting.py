@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import duckdb
-
 from connectors.batch import StreamLines
-from flows.shape import Shape, Unreadable, first_misfit, learn
+from flows.shape import Listed, Shape, Unreadable, first_misfit, learn
 
 
 class Fitting:
     """Keeps the shape that all events so far fit. `types` are the stream's. Belongs to one thread."""
 
-    def __init__(self, types: dict[str, str], engine: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, types: dict[str, str], listed: Listed) -> None:
         self._types = types
-        self._engine = engine
+        self._listed = listed
         self.shape = Shape()
 
     def fit(self, lines: StreamLines) -> tuple[StreamLines, list[int]]:
@@ -31,7 +29,7 @@ class Fitting:
 
     def _fit(self, lines: StreamLines) -> None:
         if not lines.ndjson.strip() or first_misfit(self.shape, lines.ndjson) is not None:
-            self.shape = learn(self.shape, lines.table.column("line"), lines.ndjson, self._engine, self._types)
+            self.shape = learn(self.shape, lines.table.column("line"), lines.ndjson, self._listed, self._types)
 
     def _unreadable(self, lines: StreamLines, start: int, stop: int) -> list[int]:
         """The places between `start` and `stop` of lines that cannot be read, found by halving."""

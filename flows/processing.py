@@ -19,10 +19,10 @@ from flows.bounds import STAGE, Bounded, Journal, journals
 from flows.config import Config
 from flows.in_force import Pipelines, Terms
 from flows.letters import Aside, Letters, letters_of
+from flows.lines import Lines
 from flows.lookups.watched import watch
 from flows.newcomers import Newcomers
 from flows.processor import StreamProcessor, open_pipeline_engine
-from flows.queries import Queries
 from flows.redirected import asides_of, in_offset_order, redirected
 
 
@@ -138,7 +138,7 @@ class _Processors:
 
     def __init__(self) -> None:
         self._engine = open_pipeline_engine()
-        self._queries = Queries(self._engine)
+        self._queries = Lines(self._engine)
         self._by_name: dict[tuple[str, str], StreamProcessor] = {}
 
     def of(self, way: _Way, name: str) -> StreamProcessor:

@@ -24,8 +24,8 @@ from flows.config import Stream
 from flows.engine import open_engine
 from flows.fates import Fates
 from flows.fitting import Fitting
+from flows.lines import Lines
 from flows.output import rows_query
-from flows.queries import Queries
 from flows.shape import relation
 from flows.stages import SET_ASIDE, Stages, Staging
 from flows.steps.dropping import register_drop
@@ -69,7 +69,7 @@ class StreamProcessor:
         stream: Stream,
         default: str | None,
         engine: duckdb.DuckDBPyConnection,
-        queries: Queries | None = None,
+        queries: Lines | None = None,
     ) -> None:
         """`default` is the destination of events that no route takes; None drops them, counted.
 
@@ -78,8 +78,8 @@ class StreamProcessor:
         self._name = name
         self._stream = stream
         self._default = default
-        self._queries = Queries(engine) if queries is None else queries
-        self._fitting = Fitting(stream.types, engine)
+        self._queries = Lines(engine) if queries is None else queries
+        self._fitting = Fitting(stream.types, self._queries.structures)
         self._fates = Fates(name, stream, default)
         self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
         self._stages = Stages(name, stream, engine)
@@ -103,9 +103,9 @@ class StreamProcessor:
         return rows
 
     def _rows(self, lines: StreamLines, only: str | None) -> dict[str, pa.Table]:
-        self._queries.put(lines.table)
+        self._queries.put_of(self._name, lines.table)
         try:
-            staging = self._stages.run(*relation(self._fitting.shape, self._name, self._queries.source))
+            staging = self._stages.run(*relation(self._fitting.shape, None, self._queries.source))
             compiled = self._query(staging)
             rows = self._queries.run(compiled.sql)
         finally:

@@ -20,7 +20,7 @@ from flows.compile import Begun, compile_pipeline, compile_stage
 from flows.config import Stream
 from flows.letters import set_aside
 from flows.lookups.installed import Installed
-from flows.shape import Shape, Unreadable, first_misfit, learn
+from flows.shape import Shape, Unreadable, first_misfit, learn, structures
 from flows.steps import Mask, Parse, Step
 from flows.steps.enrich import Found
 from flows.steps.layer import DROP, MARKS, Layer
@@ -149,7 +149,9 @@ class Stages:
         ndjson = pc.binary_join(together, "\n")[0].as_buffer().to_pybytes()
         try:
             if first_misfit(self._shapes[stop], ndjson) is not None:
-                self._shapes[stop] = learn(self._shapes[stop], texts, ndjson, self._engine, self._types(step))
+                self._shapes[stop] = learn(
+                    self._shapes[stop], texts, ndjson, structures(self._engine), self._types(step)
+                )
         except Unreadable:
             if lines.num_rows == 1:
                 return [int(lines.column(0)[0].as_py())]

@@ -21,6 +21,7 @@ from bench.load import Request, load
 from bench.measure import Case, measure
 from bench.payments import lines
 from bench.rows import Row, Scale, compared, difference, table, told
+from connectors.log.settings import EmbeddedLogSettings
 from flows.config.settings import STEPS
 from flows.steps.mask.settings import MaskKind
 from flows.steps.parse.settings import Kind
@@ -148,10 +149,11 @@ def web() -> Iterator[WebServer]:
 
 
 def test_the_dataflow_and_the_statement_it_is_compared_with_leave_the_same_rows(tmp_path: Path) -> None:
-    given = dataflow.logged(dataflow.payments(300), tmp_path, 50)
-    dataflow.drained(given, dataflow.CONFIG)()
-    dataflow.stated(given, dataflow.STATEMENT)()
-    columns = "event.transaction, event.card, event.email, event.amount, timestamp"
+    log = EmbeddedLogSettings(path=tmp_path / "log")
+    peers.fill(log, 300, 50)
+    peers.drain(peers.config(tmp_path, log))
+    dataflow.stated(tmp_path, 300)
+    columns = "event.transaction_id, event.card, event.email, event.amount, timestamp"
     ours = duckdb.sql(f"SELECT {columns} FROM read_parquet('{tmp_path}/lake/payments/**/*.parquet') ORDER BY 1")
     theirs = duckdb.sql(f"SELECT {columns} FROM '{tmp_path}/out.parquet' ORDER BY 1").fetchall()
     assert ours.fetchall() == theirs

@@ -7,13 +7,15 @@ event fits again. Widening never narrows back, so a stream settles.
 """
 
 from flows.shape.fit import Misfit, Unreadable, first_misfit
-from flows.shape.learn import learn
+from flows.shape.learn import Listed, decoded, learn, structures, structures_query
 from flows.shape.nodes import Any, List, Node, Null, Scalar, Shape, Struct
-from flows.shape.sql import concatenate, document_relation, relation
+from flows.shape.sql import STREAM_NAME, concatenate, document_relation, relation
 
 __all__ = [
+    "STREAM_NAME",
     "Any",
     "List",
+    "Listed",
     "Misfit",
     "Node",
     "Null",
@@ -22,8 +24,11 @@ __all__ = [
     "Struct",
     "Unreadable",
     "concatenate",
+    "decoded",
     "document_relation",
     "first_misfit",
     "learn",
     "relation",
+    "structures",
+    "structures_query",
 ]

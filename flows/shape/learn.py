@@ -7,6 +7,7 @@ the path the check names. Listing costs five times what a check does: of the eve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from typing import Any as AnyValue
 
@@ -25,23 +26,24 @@ _KINDS: dict[str, Kind] = {
     "HUGEINT": "BIGINT",
     "DOUBLE": "DOUBLE",
 }
+Listed = Callable[[pa.ChunkedArray], list[AnyValue]]
+"""The distinct structures of some lines."""
+
 _FIRST, _FASTER = 256, 8  # lines whose structures are listed at first, and how many times as many each time again
 _TOP_LEVEL = {"timestamp", "source", "event", "metadata"}
 
 
-def learn(
-    shape: Shape, lines: pa.ChunkedArray, ndjson: bytes, engine: duckdb.DuckDBPyConnection, hints: dict[str, str]
-) -> Shape:
+def learn(shape: Shape, lines: pa.ChunkedArray, ndjson: bytes, listed: Listed, hints: dict[str, str]) -> Shape:
     """The narrowest widening of `shape` that every line fits.
 
-    `lines` (string) and `ndjson` (the same lines joined by newlines) are one batch; `hints` are the configuration's
-    `types:`, by dotted path. Raises Unreadable when a line is not an event.
+    `lines` (string) and `ndjson` (the same lines joined by newlines) are one batch; `listed` gives the distinct structures
+    of some of them; `hints` are the configuration's `types:`, by dotted path. Raises Unreadable when a line is not an event.
     """
     widened = with_hints(shape, hints)
     rows = _FIRST
     misfit = first_misfit(widened, ndjson)
     while misfit is not None:
-        found = _structures(lines.slice(misfit.row, rows), engine)
+        found = listed(lines.slice(misfit.row, rows))
         wider = with_hints(reduce(_absorb, found, widened), hints)
         rows = min(rows * _FASTER, len(lines))
         if wider == widened:  # no structure tells of it: the value itself is what does not fit
@@ -55,14 +57,28 @@ def learn(
     return widened
 
 
-def _structures(lines: pa.ChunkedArray, engine: duckdb.DuckDBPyConnection) -> list[AnyValue]:
-    """The distinct structures of the lines, as `json_structure` tells them, in an order of their own."""
-    engine.register("unknown", pa.table({"line": lines}))
+def structures(engine: duckdb.DuckDBPyConnection) -> Listed:
+    """What lists the distinct structures of some lines on `engine`."""
+
+    def listed(lines: pa.ChunkedArray) -> list[AnyValue]:
+        engine.register("unknown", pa.table({"line": lines}))
+        try:
+            return decoded(engine.sql(structures_query("unknown")).to_arrow_table())
+        finally:
+            engine.unregister("unknown")
+
+    return listed
+
+
+def structures_query(source: str) -> str:
+    """The query of the distinct structures of the column `line` of `source`, as `json_structure` tells them."""
     # NULL for what is nested deeper than the parser describes: the check then leaves such fields to `_extra`.
-    query = "SELECT DISTINCT TRY(json_structure(line))::VARCHAR AS s FROM unknown WHERE s IS NOT NULL"
-    texts = engine.execute(query).fetchall()
-    engine.unregister("unknown")
-    return [msgspec.json.decode(text) for (text,) in sorted(texts)]
+    return f"SELECT DISTINCT TRY(json_structure(line))::VARCHAR AS s FROM {source} WHERE s IS NOT NULL"
+
+
+def decoded(found: pa.Table) -> list[AnyValue]:
+    """What `structures_query` gave, in an order that the lines' order has no part in."""
+    return [msgspec.json.decode(text) for text in sorted(found.column("s").to_pylist())]
 
 
 def with_hints(shape: Shape, hints: dict[str, str]) -> Shape:

@@ -1,6 +1,7 @@
 """The query that parses a batch's lines with a known shape into flat columns (`flows/columns.py`).
 
-Input relation: `request_id VARCHAR, index BIGINT, received_at TIMESTAMP WITH TIME ZONE, _offset BIGINT, line VARCHAR`.
+Input relation: `request_id VARCHAR, index BIGINT, received_at TIMESTAMP WITH TIME ZONE, _offset BIGINT, line VARCHAR`, and
+where it is to tell the stream, `stream_name VARCHAR`.
 One `json_transform` a line, whatever the number of columns.
 """
 
@@ -31,9 +32,16 @@ from flows.columns import (
 from flows.shape.hints import hinted
 from flows.shape.nodes import Any, List, Node, Null, Scalar, Shape, Struct
 
+STREAM_NAME = "stream_name"
+"""The column of the stream's name, where lines have it."""
 
-def relation(shape: Shape, stream: str, source: str) -> tuple[str, Columns]:
-    """(query, columns): the rows of `source` (a relation's name) parsed with `shape`, in the same order."""
+
+def relation(shape: Shape, stream: str | None, source: str) -> tuple[str, Columns]:
+    """(query, columns): the rows of `source` (a relation's name) parsed with `shape`, in the same order.
+
+    `stream` is the stream's name; None where the column STREAM_NAME of `source` has it: streams of one shape then have one
+    query.
+    """
     structure = _structure_of(shape)
     columns: dict[Path, str] = dict(SYSTEM)
     items = {
@@ -43,7 +51,7 @@ def relation(shape: Shape, stream: str, source: str) -> tuple[str, Columns]:
         " CASE WHEN s.timestamp IS NOT NULL THEN make_timestamptz(iso8601_microseconds(s.timestamp)) END, received_at)",
         RECEIVED_AT: "received_at",
         SOURCE: "s.source",
-        STREAM: literal(stream),
+        STREAM: STREAM_NAME if stream is None else literal(stream),
         OFFSET: "_offset",
         SAMPLE_RATE: "1.0::DOUBLE",
     }

@@ -24,7 +24,7 @@ from flows.expression import compile_expression
 from flows.output import rows_query
 from flows.processor import open_pipeline_engine
 from flows.routes import Route
-from flows.shape import Shape, learn, relation
+from flows.shape import Shape, learn, relation, structures
 from flows.stages import Stages, Staging
 from flows.steps import Parse, Step, has_memory
 from flows.trial.conceal import conceal, originals
@@ -139,7 +139,9 @@ class Tracer:
 
     def _queried(self, events: StreamLines, where: str | None, raw: bool) -> _Seen:
         """What every beginning of the pipeline makes of the events, each a query over all of them."""
-        self._shape = learn(self._shape, events.table.column("line"), events.ndjson, self._engine, self._stream.types)
+        self._shape = learn(
+            self._shape, events.table.column("line"), events.ndjson, structures(self._engine), self._stream.types
+        )
         self._engine.register("batch", events.table)
         try:
             steps = self._stream.steps

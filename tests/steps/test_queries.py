@@ -9,10 +9,11 @@ import pytest
 
 from connectors.batch import LINES
 from flows.config import Stream
+from flows.lines import Lines
 from flows.processor import StreamProcessor, open_pipeline_engine
 from flows.queries import OfShapes, Queries
 from flows.routes import Route
-from flows.steps import Filter, Mask, Sample
+from flows.steps import Filter, Mask, Sample, Set
 from tests.steps.parsing import lines_of
 
 STREAM = Stream(
@@ -67,6 +68,22 @@ def test_a_batch_of_a_known_shape_is_one_query_that_is_planned_already() -> None
     engine.told.clear()
     processor.process(batch(60))
     assert [told.split(" ")[1] for told in engine.told] == ["EXECUTE"]
+
+
+def test_streams_with_the_same_steps_whose_events_look_alike_share_what_was_planned() -> None:
+    engine = Counting()
+    shared = Lines(engine)  # type: ignore[arg-type]  # it is asked as one
+    steps = (*STREAM.steps, Set({"event.whose": "stream"}))
+    found = []
+    for number in range(200):  # more than plans are kept
+        engine.told.clear()
+        processor = StreamProcessor(f"s{number}", Stream(id="x", steps=steps), "lake", engine, shared)  # type: ignore[arg-type]
+        rows = [processor.process(batch(0))["lake"] for _ in range(2)]
+        found += [row.column("event").combine_chunks().field("whose").unique().to_pylist() for row in rows]
+        if number > 2:
+            asked = [told for told in engine.told if not told.startswith("create_function")]
+            assert {told.split(" ")[1] for told in asked} == {"EXECUTE"}
+    assert found == [[f"s{number}"] for number in range(200) for _ in range(2)]
 
 
 def test_a_plan_made_earlier_gives_the_rows_of_the_batch_at_hand() -> None:

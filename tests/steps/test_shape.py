@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.engine import open_engine
-from flows.shape import Shape, Unreadable, first_misfit, fit, learn
+from flows.shape import Shape, Unreadable, first_misfit, fit, learn, structures
 
 ENGINE = open_engine()
 KEYS = st.sampled_from(["a", "b", "A", "a.b", "ключ", 'q"uote', "back\\slash", "", "x y", "event"])
@@ -60,7 +60,7 @@ def decided(shape: Shape, lines: list[str]) -> Any:
 
 def learned(lines: list[str]) -> Shape | None:
     try:
-        return learn(Shape(), pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), ENGINE, {})
+        return learn(Shape(), pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), structures(ENGINE), {})
     except Unreadable:
         return None
 
@@ -91,7 +91,7 @@ def test_what_was_learned_fits_all_that_it_was_learned_from_and_learns_nothing_m
     shape = learned(lines)
     assert shape is not None
     assert decided(shape, lines) is None
-    again = learn(shape, pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), ENGINE, {})
+    again = learn(shape, pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), structures(ENGINE), {})
     assert again == shape
 
 

@@ -44,18 +44,13 @@ def rows(scale: Scale) -> Iterator[Row]:
         def one(what: str, at: Path, requests: Requests, steps: str, reference: str, streams: int) -> Iterator[Row]:
             yield from _case(what, at, requests, steps, streams, usual(reference))
 
+        streams = 10_000 if scale.full else min(2_000, count // 10)
         cases: list[tuple[str, Requests, str, str, int]] = [
             ("100 shapes interleaved", _requests(_shapes(count)), "[]", "[]", 1),
             ("events of 50 KB", _requests(_large(max(20, count // 100)), 15), "[]", "[]", 1),
             ("one event a request", _requests(lines(count), 1), "[]", "[]", 1),
             ("another shape in every request", _requests(_changing(count)), "[]", "[]", 1),
-            (
-                "a tenth as many streams as events, at most 2,000",
-                _requests(lines(count), 1),
-                "[]",
-                "[]",
-                min(2_000, count // 10),
-            ),
+            (f"{streams:,} streams of 10 events", _requests(lines(10 * streams), 1), "[]", "[]", streams),
             ("a window of one key", _requests(lines(count)), BY_ONE, BY_USER, 1),
             (
                 "a throttle with one hot key",

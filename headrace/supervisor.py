@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 
 from connectors.errors import HeadraceError
@@ -29,6 +30,7 @@ FOLLOW_STDIN = {"HEADRACE_FOLLOWS_STDIN": "1"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a dead child is started again; doubles each time
 _HEALTHY = 60.0  # seconds of life after which a death counts as a first one
 _STOP_DEADLINE = 40.0  # seconds a child has to stop cleanly: the dataflow commits what it holds
+_LEFT_DEADLINE = 20.0  # seconds that processes of a child have which outlive it: a request under way is answered
 
 _log = get_logger()
 
@@ -41,13 +43,14 @@ class Part:
         self.where = ""
         self.is_ready = False
         self.process: subprocess.Popen[str] | None = None
+        self._ending = threading.Thread()
         self.started = 0.0
         self.due: float | None = 0.0  # when to start; None while it runs
         self.pause = _FIRST_PAUSE
         self._arguments = arguments
 
     def start(self, events: queue.SimpleQueue[tuple[str, Part | None]]) -> None:
-        """Starts the child and a thread that turns its output into events: `ready`, `exit`."""
+        """Starts the child and threads that turn its output and its end into events: `ready`, `exit`."""
         self.due, self.started = None, time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headrace", *self._arguments],
@@ -57,7 +60,10 @@ class Part:
             process_group=0,
             env=os.environ | FOLLOW_STDIN,
         )
-        threading.Thread(target=self._listen, args=(self.process, events), daemon=True).start()
+        listening = threading.Thread(target=self._listen, args=(self.process, events), daemon=True)
+        listening.start()
+        self._ending = threading.Thread(target=self._wait_for_all, args=(self.process, listening, events), daemon=True)
+        self._ending.start()
 
     def plan_restart(self) -> float:
         """Sets when to start again; returns the pause in seconds."""
@@ -74,7 +80,7 @@ class Part:
             self.process.send_signal(number)
 
     def wait(self, seconds: float) -> None:
-        """Waits for the child's end; past `seconds`, kills its whole group."""
+        """Waits for the child's end, and for that of all its processes; past `seconds`, kills its whole group."""
         if self.process is None:
             return
         try:
@@ -83,6 +89,7 @@ class Part:
             _log.warning("did not stop in time and was killed; what it had not committed is read again", part=self.name)
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        self._ending.join()
 
     def _listen(self, process: subprocess.Popen[str], events: queue.SimpleQueue[tuple[str, Part | None]]) -> None:
         assert process.stdout is not None
@@ -94,7 +101,23 @@ class Part:
             else:
                 sys.stdout.write(line)
                 sys.stdout.flush()
+
+    def _wait_for_all(
+        self,
+        process: subprocess.Popen[str],
+        listening: threading.Thread,
+        events: queue.SimpleQueue[tuple[str, Part | None]],
+    ) -> None:
+        """Tells of the end of the child once no process of its own is left; what is left too long is killed.
+
+        All of them have its output, so while it is open its process group is there, and the number is no other's.
+        """
         process.wait()
+        listening.join(_LEFT_DEADLINE)
+        if listening.is_alive():
+            _log.error("processes of a part outlived it and are killed", part=self.name)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         events.put(("exit", self))
 
 

@@ -98,22 +98,25 @@ class _Seen:
         if len(varying) > _VARYING:
             return None
         fixed = sum(max(map(_MARKS.__getitem__, kinds)) for path, kinds in self._kinds.items() if path not in varying)
+        names = {path: f"f{number}" for number, path in enumerate(self._kinds)}  # a key need not be a name
         try:
-            decode = msgspec.json.Decoder(self._type(())).decode
+            decode = msgspec.json.Decoder(self._type((), names)).decode
         except ValueError:  # a key that no field can be renamed to
             return None
         timestamp = ("timestamp",)
-        getter = attrgetter(self._attribute(timestamp)) if timestamp in self._kinds else None
-        return _Check(decode, fixed, [attrgetter(self._attribute(path)) for path in varying], getter)
+        getter = _getter(timestamp, names) if timestamp in self._kinds else None
+        return _Check(decode, fixed, [_getter(path, names) for path in varying], getter)
 
-    def _type(self, path: Path) -> Any:
+    def _type(self, path: Path, names: dict[Path, str]) -> Any:
         fields: list[Any] = []
         rename: dict[str, str] = {}
-        for inner in self._within(path):
-            kinds, attribute = self._kinds[inner], self._attribute(inner).rpartition(".")[2]
+        for inner, kinds in self._kinds.items():
+            if inner[:-1] != path:
+                continue
+            attribute = names[inner]
             rename[attribute] = inner[-1]
             if dict in kinds:
-                fields.append((attribute, self._type(inner)))
+                fields.append((attribute, self._type(inner, names)))
             elif inner == ("source",):
                 fields.append((attribute, _SOURCE))
             else:
@@ -121,12 +124,9 @@ class _Seen:
                 fields.append((attribute, kind, msgspec.UNSET) if msgspec.UnsetType in kinds else (attribute, kind))
         return msgspec.defstruct("Seen", fields, rename=rename, forbid_unknown_fields=True, gc=False, kw_only=True)
 
-    def _within(self, path: Path) -> list[Path]:
-        return [inner for inner in self._kinds if inner[:-1] == path]
 
-    def _attribute(self, path: Path) -> str:
-        """`f0.f3`: the fields are numbered, since a key need not be a name."""
-        return ".".join(f"f{self._within(path[:depth]).index(path[: depth + 1])}" for depth in range(len(path)))
+def _getter(path: Path, names: dict[Path, str]) -> attrgetter[Any]:
+    return attrgetter(".".join(names[path[: depth + 1]] for depth in range(len(path))))
 
 
 def _kinds_of(value: dict[str, Any], path: Path) -> Iterator[tuple[Path, type]]:

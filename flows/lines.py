@@ -6,18 +6,16 @@ is planned once for all of them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from connectors.batch import LINES
 from flows.queries import Queries
-from flows.shape import STREAM_NAME, decoded, structures_query
+from flows.shape import STREAM_NAME
+from flows.structures import Structures
 
 _FIELD = pa.field(STREAM_NAME, pa.dictionary(pa.int8(), pa.string()))
-_LINE = LINES.field("line")
 
 
 class Lines(Queries):
@@ -25,17 +23,9 @@ class Lines(Queries):
 
     def __init__(self, engine: duckdb.DuckDBPyConnection) -> None:
         super().__init__(engine, LINES.append(_FIELD))
-        self._structures = Queries(engine, pa.schema([_LINE]))
+        self.structures = Structures(engine)
 
     def put_of(self, stream: str, lines: pa.Table) -> None:
         """Makes the lines of this stream what the source has, until `clear`."""
         names = pa.DictionaryArray.from_arrays(np.zeros(lines.num_rows, np.int8), [stream])
         self.put(lines.append_column(_FIELD, names))
-
-    def structures(self, lines: pa.ChunkedArray) -> list[Any]:
-        """The distinct structures of JSON lines, in an order of their own (see `flows.shape.learn`)."""
-        self._structures.put(pa.table([lines], pa.schema([_LINE])))
-        try:
-            return decoded(self._structures.run(structures_query(self._structures.source)))
-        finally:
-            self._structures.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 
 import duckdb
 import msgspec
@@ -20,7 +21,7 @@ from flows.compile import Begun, compile_pipeline, compile_stage
 from flows.config import Stream
 from flows.letters import set_aside
 from flows.lookups.installed import Installed
-from flows.shape import Shape, Unreadable, first_misfit, learn, structures
+from flows.shape import Shape, Unreadable, first_misfit, learn
 from flows.steps import Mask, Parse, Step
 from flows.steps.enrich import Found
 from flows.steps.layer import DROP, MARKS, Layer
@@ -29,6 +30,7 @@ from flows.steps.mask.settings import rules_of
 from flows.steps.parse.compiling import VALUE_PATH, failed
 from flows.steps.parse.settings import target
 from flows.steps.targets import parse_path
+from flows.structures import Structures
 
 SET_ASIDE = "dead_letters:parse"
 """Where a processor puts the events that a step has set aside; no destination can have this name."""
@@ -96,6 +98,10 @@ class Stages:
         together = pa.concat_tables(letters).sort_by("_offset") if letters else None
         return msgspec.structs.replace(staging, letters=together)
 
+    @cached_property
+    def _listed(self) -> Structures:
+        return Structures(self._engine)
+
     @property
     def shapes(self) -> dict[int, Shape]:
         """What has been learned of the documents of each step that the pipeline is cut at."""
@@ -149,9 +155,7 @@ class Stages:
         ndjson = pc.binary_join(together, "\n")[0].as_buffer().to_pybytes()
         try:
             if first_misfit(self._shapes[stop], ndjson) is not None:
-                self._shapes[stop] = learn(
-                    self._shapes[stop], texts, ndjson, structures(self._engine), self._types(step)
-                )
+                self._shapes[stop] = learn(self._shapes[stop], texts, ndjson, self._listed, self._types(step))
         except Unreadable:
             if lines.num_rows == 1:
                 return [int(lines.column(0)[0].as_py())]

@@ -7,7 +7,7 @@ event fits again. Widening never narrows back, so a stream settles.
 """
 
 from flows.shape.fit import Misfit, Unreadable, first_misfit
-from flows.shape.learn import Listed, decoded, learn, structures, structures_query
+from flows.shape.learn import Listed, learn
 from flows.shape.nodes import Any, List, Node, Null, Scalar, Shape, Struct
 from flows.shape.sql import STREAM_NAME, concatenate, document_relation, relation
 
@@ -24,11 +24,8 @@ __all__ = [
     "Struct",
     "Unreadable",
     "concatenate",
-    "decoded",
     "document_relation",
     "first_misfit",
     "learn",
     "relation",
-    "structures",
-    "structures_query",
 ]

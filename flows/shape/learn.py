@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any as AnyValue
 
-import duckdb
-import msgspec
 import pyarrow as pa
 
 from flows.shape.fit import Misfit, Unreadable, first_misfit
@@ -55,30 +53,6 @@ def learn(shape: Shape, lines: pa.ChunkedArray, ndjson: bytes, listed: Listed, h
         widened = wider
         misfit = first_misfit(widened, ndjson)
     return widened
-
-
-def structures(engine: duckdb.DuckDBPyConnection) -> Listed:
-    """What lists the distinct structures of some lines on `engine`."""
-
-    def listed(lines: pa.ChunkedArray) -> list[AnyValue]:
-        engine.register("unknown", pa.table({"line": lines}))
-        try:
-            return decoded(engine.sql(structures_query("unknown")).to_arrow_table())
-        finally:
-            engine.unregister("unknown")
-
-    return listed
-
-
-def structures_query(source: str) -> str:
-    """The query of the distinct structures of the column `line` of `source`, as `json_structure` tells them."""
-    # NULL for what is nested deeper than the parser describes: the check then leaves such fields to `_extra`.
-    return f"SELECT DISTINCT TRY(json_structure(line))::VARCHAR AS s FROM {source} WHERE s IS NOT NULL"
-
-
-def decoded(found: pa.Table) -> list[AnyValue]:
-    """What `structures_query` gave, in an order that the lines' order has no part in."""
-    return [msgspec.json.decode(text) for text in sorted(found.column("s").to_pylist())]
 
 
 def with_hints(shape: Shape, hints: dict[str, str]) -> Shape:

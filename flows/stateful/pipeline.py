@@ -27,11 +27,12 @@ from flows.letters import NO_EVENT, Aside, set_aside
 from flows.processor import StreamProcessor
 from flows.redirected import redirected, without_memory
 from flows.rollups import table_of
-from flows.shape import relation, structures
+from flows.shape import relation
 from flows.stateful.opening import Opened, open_operators, open_rollups, release
 from flows.stateful.operator import Changes, Flat
 from flows.stateful.segments import Routing, Segment, registered
 from flows.steps import Mask, Window
+from flows.structures import Structures
 
 _log = get_logger()
 
@@ -79,7 +80,7 @@ class StatefulPipeline:
         self._bounded = bounded
         self._masked = any(isinstance(step, Mask) for step in stream.steps)
         self._memoryless: StreamProcessor | None = None
-        self._fitting = Fitting(stream.types, structures(engine))
+        self._fitting = Fitting(stream.types, Structures(engine))
         fates = Fates(name, stream, default)
         self._steps = open_operators(stream, engine)
         self._rollups = open_rollups(name, stream, engine)

@@ -24,9 +24,10 @@ from flows.expression import compile_expression
 from flows.output import rows_query
 from flows.processor import open_pipeline_engine
 from flows.routes import Route
-from flows.shape import Shape, learn, relation, structures
+from flows.shape import Shape, learn, relation
 from flows.stages import Stages, Staging
 from flows.steps import Parse, Step, has_memory
+from flows.structures import Structures
 from flows.trial.conceal import conceal, originals
 from flows.trial.flat import flat
 from flows.trial.lines import no_event
@@ -99,6 +100,7 @@ class Tracer:
         self._default = default
         self._memory = any(has_memory(step) for step in stream.steps)
         self._engine = open_pipeline_engine()
+        self._listed = Structures(self._engine)
         self._shape = Shape()
         self._doing = ""
 
@@ -139,9 +141,7 @@ class Tracer:
 
     def _queried(self, events: StreamLines, where: str | None, raw: bool) -> _Seen:
         """What every beginning of the pipeline makes of the events, each a query over all of them."""
-        self._shape = learn(
-            self._shape, events.table.column("line"), events.ndjson, structures(self._engine), self._stream.types
-        )
+        self._shape = learn(self._shape, events.table.column("line"), events.ndjson, self._listed, self._stream.types)
         self._engine.register("batch", events.table)
         try:
             steps = self._stream.steps

@@ -35,9 +35,10 @@ def explain(
     from flows.bounds import bounded_trial
     from flows.config import load
     from flows.processor import open_pipeline_engine
-    from flows.shape import Shape, learn, relation, structures
+    from flows.shape import Shape, learn, relation
     from flows.stages import Stages
     from flows.steps import has_memory
+    from flows.structures import Structures
     from flows.trial import explain as explained_of
     from flows.trial.lines import no_event
     from flows.trial.steps import somewhere_in
@@ -60,7 +61,7 @@ def explain(
         if texts:
             with bounded_trial(lambda: somewhere_in(stream)), open_pipeline_engine() as engine:
                 column = pa.chunked_array([pa.array(texts, pa.string())])
-                shape = learn(shape, column, "\n".join(texts).encode(), structures(engine), settings.types)
+                shape = learn(shape, column, "\n".join(texts).encode(), Structures(engine), settings.types)
                 engine.register("batch", lines.table.filter(pa.array(good)))
                 remembers = (index for index, step in enumerate(settings.steps) if has_memory(step))
                 stages = Stages(stream, settings, engine, stop=next(remembers, None))

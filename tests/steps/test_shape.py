@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.engine import open_engine
-from flows.shape import Shape, Unreadable, first_misfit, fit, learn, structures
+from flows.shape import Shape, Unreadable, first_misfit, fit, learn
+from flows.structures import Structures
 
 ENGINE = open_engine()
+LISTED = Structures(ENGINE)
 KEYS = st.sampled_from(["a", "b", "A", "a.b", "ключ", 'q"uote', "back\\slash", "", "x y", "event"])
 SCALARS = st.one_of(
     st.none(),
@@ -60,7 +62,7 @@ def decided(shape: Shape, lines: list[str]) -> Any:
 
 def learned(lines: list[str]) -> Shape | None:
     try:
-        return learn(Shape(), pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), structures(ENGINE), {})
+        return learn(Shape(), pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), LISTED, {})
     except Unreadable:
         return None
 
@@ -91,7 +93,7 @@ def test_what_was_learned_fits_all_that_it_was_learned_from_and_learns_nothing_m
     shape = learned(lines)
     assert shape is not None
     assert decided(shape, lines) is None
-    again = learn(shape, pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), structures(ENGINE), {})
+    again = learn(shape, pa.chunked_array([lines], pa.string()), "\n".join(lines).encode(), LISTED, {})
     assert again == shape
 
 

@@ -16,8 +16,9 @@ from flows.compile import compile_pipeline
 from flows.config import load
 from flows.output import rows_query
 from flows.processor import open_pipeline_engine
-from flows.shape import Shape, learn, relation, structures
+from flows.shape import Shape, learn, relation
 from flows.stages import Stages
+from flows.structures import Structures
 from flows.trial import example_lines, explain
 from flows.trial.spacing import spaced
 from tests.trial.conftest import Bench
@@ -58,7 +59,7 @@ def test_the_sql_shown_gives_the_rows_that_the_pipeline_gives(
     stream = load(bench.config).streams["payments"]
     lines = example_lines(stream.id, [msgspec.json.encode(event).decode() for event in events], 0)
     with open_pipeline_engine() as engine:
-        shape = learn(Shape(), lines.table["line"], lines.ndjson, structures(engine), stream.types)
+        shape = learn(Shape(), lines.table["line"], lines.ndjson, Structures(engine), stream.types)
         engine.register("batch", lines.table)
         stages = Stages("payments", stream, engine)
         staging = stages.run(*relation(shape, "payments", "batch"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from tests.services.kafka import KafkaBroker
 from tests.services.leash import hold
@@ -23,6 +24,8 @@ from tests.services.seaweedfs import SeaweedFS
 Server = TypeVar("Server")
 
 hold()
+settings.register_profile("headrace", deadline=None)  # no test is of how long something takes
+settings.load_profile("headrace")
 
 _MISSING = "service missing: "
 

@@ -130,13 +130,13 @@ def outcome(path: Path, text: str) -> None:
     assert all(1 <= problem.line <= lines + 1 and problem.column >= 1 for problem in problems)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(FRAGMENTS, max_size=40).map("".join))
 def test_whatever_is_written_it_is_read_or_refused(tmp_path: Path, text: str) -> None:
     outcome(tmp_path / "headrace.yaml", text)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=200))
 def test_whatever_text_it_is_it_is_read_or_refused(tmp_path: Path, text: str) -> None:
     outcome(tmp_path / "headrace.yaml", text)
@@ -149,7 +149,7 @@ NESTED = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["log", "data", "destinations", "streams"]), NESTED, NESTED)
 def test_a_section_of_any_shape_is_read_or_refused(tmp_path: Path, section: str, value: object, inner: object) -> None:
     import yaml

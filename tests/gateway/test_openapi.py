@@ -12,7 +12,6 @@ from tests.gateway.live import STREAM, Gateway
 
 CHECKED = settings(
     max_examples=50,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],

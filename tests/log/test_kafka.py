@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -51,6 +52,15 @@ def test_a_batch_that_was_sent_and_expired_unanswered_stops_nothing_that_comes_l
     own_kafka.signal(signal.SIGCONT)
     _until_it_appends(log, b"after")
     assert _appends(log, b"and on")
+
+
+def test_requests_that_come_together_are_one_batch(own_kafka: KafkaBroker, opened: Opened) -> None:
+    log = opened(kafka_settings(own_kafka.bootstrap, options={"linger_ms": 1_000}))
+    log.append(record(b"first"))  # connected, and its turn is over
+    with ThreadPoolExecutor(8) as threads:
+        positions = list(threads.map(lambda _: log.append(record()), range(8)))
+    assert len({position.partition for position in positions}) == 1
+    assert len({position.offset for position in positions}) == 8
 
 
 def test_a_log_made_while_the_broker_is_down_works_once_it_is_up(own_kafka: KafkaBroker, opened: Opened) -> None:

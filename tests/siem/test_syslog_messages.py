@@ -150,7 +150,7 @@ def test_cef_without_extensions_has_the_event_and_an_unknown_severity_is_said() 
     assert r'msg={"event_id":' in message
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40))
 def test_nothing_in_an_event_breaks_out_of_its_place(texts: Sequence[str]) -> None:
     rows = rows_of([event(1, t=text) for text in texts])

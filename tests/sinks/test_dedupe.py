@@ -71,7 +71,7 @@ requests = st.lists(
 
 
 @given(requests, st.lists(st.integers(0, 30), max_size=4))
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_any_restart_keeps_the_same_requests(
     steps: list[tuple[str | None, int, bool, int]], restarts: list[int]
 ) -> None:

@@ -132,7 +132,7 @@ COLUMNS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(COLUMNS)
 @example(pa.array([1.0, math.nan]))
 @example(pa.array([Decimal("0.000000000000000001")], pa.decimal128(38, 18)))
@@ -167,7 +167,7 @@ def test_bounds_are_those_of_the_values_or_left_out(tmp_path_factory: pytest.Tem
         assert [plain(answer[which][0]) for which in ("min", "max")] == [plain(true[which]) for which in ("min", "max")]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.one_of(st.none(), st.text(max_size=80), st.text("\U0010ffffé", max_size=70)), min_size=1, max_size=5)
 )

@@ -122,7 +122,7 @@ events = st.builds(
 )  # fmt: skip
 batches = st.lists(st.lists(events, min_size=1, max_size=4), min_size=1, max_size=4)
 
-ALIKE = settings(deadline=None, suppress_health_check=list(HealthCheck))
+ALIKE = settings(suppress_health_check=list(HealthCheck))
 
 
 @given(batches)

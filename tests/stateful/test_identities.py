@@ -13,7 +13,7 @@ from flows.stateful.identities import Identities
 YEAR_0, YEAR_9999 = -62167219200000000, 253402300799000000
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @pytest.mark.parametrize(("seconds", "form"), [(True, "%Y-%m-%dT%H:%M:%SZ"), (False, "%Y-%m-%dT%H:%M:%S.%fZ")])
 @given(rows=st.lists(st.tuples(st.integers(YEAR_0, YEAR_9999), st.text(max_size=300)), max_size=20))
 def test_an_id_is_the_table_the_window_and_a_hash_of_the_values(

@@ -14,7 +14,7 @@ from connectors.record import Record, keyed_request_id, new_request_id
 MINE, OTHER = "11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=60), st.integers(1, 5), st.integers(1, 60))
 def test_a_backlog_comes_in_the_order_of_receipt(sent: list[tuple[int, bool]], partitions: int, cut: int) -> None:
     import tempfile

@@ -71,7 +71,7 @@ arrivals = st.lists(
 
 
 @pytest.mark.parametrize("aggregates", [GROUPED, WHOLE], ids=["in two steps", "of the events themselves"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(made=arrivals, sizes=st.lists(st.integers(1, 20), min_size=1), data=st.data())
 def test_it_is_what_sql_says_of_the_events_on_time(
     aggregates: dict[str, str], made: list[dict[str, Any]], sizes: list[int], data: st.DataObject

@@ -120,7 +120,7 @@ def test_any_part_of_the_events_is_estimated_without_bias(step: Sample, engine: 
     assert abs(np.mean(errors)) < 4 * error
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.integers(0, 5 * SECOND), st.sampled_from(["a", "b", "c", None]), st.booleans()),

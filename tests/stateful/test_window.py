@@ -83,7 +83,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrivals, st.lists(st.integers(1, 20), min_size=1), st.data())
 def test_it_is_what_sql_says_of_the_events_on_time(
     made: list[dict[str, Any]], sizes: list[int], data: st.DataObject

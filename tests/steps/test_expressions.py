@@ -142,7 +142,7 @@ def test_an_expression_that_fits_no_type_says_so() -> None:
     assert compiled.warning.startswith("list_sum(event.l): ")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     x=st.integers(-(10**6), 10**6) | st.text("abc5 '\"", max_size=4) | st.booleans(),
     operator=st.sampled_from(["=", "<>", "<", ">="]),

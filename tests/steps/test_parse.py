@@ -109,7 +109,7 @@ NAMES = ["INT", "NUMBER", "WORD", "IP", "HOSTNAME", "IPORHOST", "QS", "TIME", "Y
 NAMES += ["GREEDYDATA", "POSINT", "PATH"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from([*NAMES, " ", ":", r"\[", ".", "-"]), min_size=1, max_size=5), LINES)
 def test_without_look_around_a_pattern_matches_just_the_same(parts: list[str], text: str) -> None:
     pattern = "".join(f"%{{{part}:c{place}}}" if part in NAMES else part for place, part in enumerate(parts))

@@ -88,7 +88,7 @@ def test_several_findings_and_their_neighbours(text: str, expected: str) -> None
     assert mask_pii(text) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(12, 18).flatmap(lambda n: st.text("0123456789", min_size=n, max_size=n)), st.sampled_from("3456"))
 def test_a_card_is_one_with_its_luhn_digit_and_none_with_another(digits: str, first: str) -> None:
     body = first + digits[1:]
@@ -102,14 +102,14 @@ PIECES = st.sampled_from([text for texts in FOUND.values() for text in texts] + 
 NOISE = st.text(alphabet=st.sampled_from(" .,:-@/=\"'()[]{}äx1AZ\n\t\u00a0"), max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(PIECES, NOISE), min_size=1, max_size=6).map("".join))
 def test_what_the_first_look_passes_over_holds_nothing(text: str) -> None:
     candidate = duckdb.execute("SELECT regexp_matches(?, ?)", [text, CANDIDATE]).fetchall()[0][0]
     assert candidate or mask_pii(text) == text
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.lists(st.one_of(PIECES, NOISE), min_size=1, max_size=5).map(" ".join))
 def test_masking_twice_changes_nothing_more(text: str) -> None:
     once = mask_pii(text)

@@ -108,7 +108,7 @@ def test_an_event_that_no_sample_saw_has_the_rate_one() -> None:
     assert {row["_sample_rate"] for row in processed([], EVENTS[:3])} == {1.0}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from([0.2, 0.35, 0.5, 0.8]), min_size=1, max_size=3), st.integers(0, 10**9))
 def test_the_rates_estimate_how_many_events_there_were(rates: list[float], seed: int) -> None:
     events = [{"k": f"{seed}-{n}", "status": "declined" if n % 9 == 0 else "ok"} for n in range(4000)]

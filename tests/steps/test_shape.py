@@ -67,7 +67,7 @@ def learned(lines: list[str]) -> Shape | None:
         return None
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(known=LINES, lines=st.lists(st.one_of(LINES, ODD.map(lambda line: [line])), min_size=1, max_size=4))
 def test_a_batch_fits_or_does_not_however_it_is_cut(
     monkeypatch: pytest.MonkeyPatch, known: list[str], lines: list[list[str]]
@@ -87,7 +87,7 @@ def test_a_batch_fits_or_does_not_however_it_is_cut(
         assert found[0].row == first
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(lines=LINES)
 def test_what_was_learned_fits_all_that_it_was_learned_from_and_learns_nothing_more(lines: list[str]) -> None:
     shape = learned(lines)

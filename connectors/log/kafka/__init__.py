@@ -8,9 +8,7 @@ request is being repeated.
 
 from __future__ import annotations
 
-import itertools
 import os
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +23,7 @@ from connectors.log import Position
 from connectors.log.kafka import times
 from connectors.log.kafka.clients import (
     CONNECT_SECONDS,
+    batching,
     described_topics,
     failures_named,
     new_admin,
@@ -35,7 +34,7 @@ from connectors.log.kafka.clients import (
 )
 from connectors.log.kafka.places import Places, find_places
 from connectors.log.kafka.reader import KafkaReader, group_name, keyed_requests
-from connectors.log.placement import keyed_partition, packed
+from connectors.log.placement import Turns, keyed_partition, packed
 from connectors.log.settings import KafkaLogSettings, KafkaTopicsSettings, LogSettings
 from connectors.logger import get_logger
 from connectors.record import Record
@@ -63,7 +62,7 @@ class KafkaLog:
         self._refused: tuple[float, Unavailable] | None = None
         self._counting = threading.Lock()
         self._in_flight = 0
-        self._turns = itertools.count(random.randrange(1000))  # noqa: S311 -- where a process starts to spread
+        self._turns = Turns(*batching(settings))
         self._acknowledged_at = float("-inf")
         self._silent_since: float | None = None
 
@@ -100,18 +99,25 @@ class KafkaLog:
         if not numbers:
             raise Unavailable(f"there is no Kafka topic for the stream '{record.stream}' yet", remedy="send it again")
         records = packed(record, self._settings.packing)
+        size = sum(_size(each) for each in records)
         if record.keyed:
             turn = keyed_partition(record.request_id, len(numbers))
         else:
-            turn = next(self._turns) % len(numbers)
-        self._admit(sum(_size(each) for each in records))
+            turn = self._turns.take(size) % len(numbers)
+        self._admit(size)
         futures = []
+        woken = (
+            threading.Lock()
+        )  # released once the last is answered: kafka-python's own wait costs several times as much
+        woken.acquire()
         for number, each in enumerate(records):
             try:
                 futures.append(self._send(producer, each, topic, turn))
             except (KafkaError, OSError, ValueError) as exc:  # ValueError: the topic has lost partitions
                 self._release(sum(_size(rest) for rest in records[number:]))
                 raise self._failure(producer, exc) from exc
+        futures[-1].add_both(lambda _: woken.release())
+        woken.acquire(timeout=max(0.0, deadline - time.monotonic()))
         try:
             offsets = [future.get(timeout=max(0.0, deadline - time.monotonic())).offset for future in futures]
         except (KafkaError, OSError) as exc:

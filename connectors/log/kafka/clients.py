@@ -22,6 +22,7 @@ from connectors.log.settings import KafkaLogSettings
 
 REQUEST_BYTES = 2_097_152  # a request of 1 MB with its headers and the framing of its batch
 CONNECT_SECONDS = 5.0
+_LINGER_MS, _BATCH_BYTES = 5, 262_144
 
 _OURS = {  # what the promises of the log rest on, or what other settings say
     "acks",
@@ -51,14 +52,20 @@ def refuse_bad_options(settings: KafkaLogSettings) -> None:
             )
 
 
+def batching(settings: KafkaLogSettings) -> tuple[float, int]:
+    """How long the producer waits for a batch to fill, in seconds, and when it is full, in bytes."""
+    found = {"linger_ms": _LINGER_MS, "batch_size": _BATCH_BYTES} | settings.options
+    return found["linger_ms"] / 1000, found["batch_size"]
+
+
 def new_producer(settings: KafkaLogSettings) -> KafkaProducer:
     """A producer, connected; a batch it cannot deliver fails within `ack_timeout`, so its memory is given back."""
     patience = int(settings.ack_timeout * 1000)
     defaults = {
         "acks": "all",
         "enable_idempotence": True,
-        "linger_ms": 5,
-        "batch_size": 262_144,
+        "linger_ms": _LINGER_MS,
+        "batch_size": _BATCH_BYTES,
         "compression_type": None if settings.compression == "none" else settings.compression,
         "max_request_size": REQUEST_BYTES,
         "request_timeout_ms": patience,

@@ -89,7 +89,7 @@ def _speed(home: Path, requests: Requests, steps: str, streams: int) -> float:
         now = now_microseconds()
         for number, events in enumerate(given):
             value = b"\n".join(events)
-            opened._commit([[Record(ids[number % streams], new_request_id(), now, len(events), value)]])  # type: ignore[attr-defined]
+            opened.append(Record(ids[number % streams], new_request_id(), now, len(events), value))
             count += len(events)
         opened.close()
         counts.append(count)

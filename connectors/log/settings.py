@@ -16,7 +16,8 @@ Partitions = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 class EmbeddedLogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The log in SQLite files on the local disk: no server to run, several gateway processes and readers at once.
 
-    `path` is a directory (default `<data>/log`); `retention_hours` and `retention_bytes` bound what is kept.
+    `path` is a directory (default `<data>/log`); `retention_hours` and `retention_bytes` bound what is kept. `compression`
+    is of requests of some kilobytes; what was written otherwise is read all the same.
     """
 
     path: Path = Path("data/log")
@@ -24,6 +25,7 @@ class EmbeddedLogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     retention_hours: Annotated[int, msgspec.Meta(ge=1)] = 168
     retention_bytes: Annotated[int, msgspec.Meta(ge=1_000_000), Kind("size")] = 10_000_000_000
     packing: Literal["request", "event"] = "request"
+    compression: Literal["none", "zstd"] = "zstd"
 
 
 class KafkaLogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -27,6 +29,9 @@ from tests.services.process import ROOT
 Opened = Callable[[LogSettings], Log]
 
 _HOUR = 3_600_000_000
+LARGE = b"\n".join(
+    b'{"source":"shop","event":{"n":%d,"text":"a payment of %d cents"}}' % (n, n * 7) for n in range(500)
+)
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_refuses_appends_keeps_what_it_took_and_works_again_with_room(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(6_000_000))
-    log = EmbeddedLog(EmbeddedLogSettings(path=small_disk / "log", partitions=1))
+    log = EmbeddedLog(EmbeddedLogSettings(path=small_disk / "log", partitions=1, compression="none"))
     taken = 0
     with pytest.raises(Unavailable, match="disk of the log is full"):  # noqa: PT012 -- which append it is, is not said
         while True:
@@ -85,7 +90,7 @@ from connectors.errors import Unavailable
 from connectors.log import EmbeddedLogSettings, open_log
 from tests.log.records import everything, record
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-log = open_log(EmbeddedLogSettings(path=Path({str(settings.path)!r}), partitions=1))
+log = open_log(EmbeddedLogSettings(path=Path({str(settings.path)!r}), partitions=1, compression="none"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY))
 taken = 0
 try:
@@ -226,7 +231,7 @@ def test_retention_keeps_what_a_pipeline_has_still_to_read_and_says_so(log: Embe
 
 
 def test_retention_by_size_deletes_the_oldest_and_no_more_than_it_must(tmp_path: Path, opened: Opened) -> None:
-    log = EmbeddedLog(EmbeddedLogSettings(path=tmp_path, partitions=1, retention_bytes=5_000_000))
+    log = EmbeddedLog(EmbeddedLogSettings(path=tmp_path, partitions=1, retention_bytes=5_000_000, compression="none"))
     for number in range(100):
         log.append(record(b"%03d" % number + b"x" * 100_000))
     _commit(log, "p", {0: 100})
@@ -266,7 +271,8 @@ def test_appends_are_followed_by_retention_without_being_asked(
     log.close()
 
 
-def test_the_wal_does_not_grow_without_end_under_readers(log: EmbeddedLog, settings: EmbeddedLogSettings) -> None:
+def test_the_wal_does_not_grow_without_end_under_readers(settings: EmbeddedLogSettings) -> None:
+    log = EmbeddedLog(msgspec.structs.replace(settings, compression="none"))
     reader = log.reader([0, 1], {}, group="p")
     for _ in range(10):  # the reader stays behind, so that it always stops before the end
         log.append(record())
@@ -277,6 +283,7 @@ def test_the_wal_does_not_grow_without_end_under_readers(log: EmbeddedLog, setti
     assert (settings.path / "log.db-wal").stat().st_size < 30_000_000
     assert (settings.path / "log.db").stat().st_size > 30_000_000
     reader.close()
+    log.close()
 
 
 def test_a_log_opened_before_a_fork_says_so_in_the_child(log: EmbeddedLog) -> None:
@@ -377,19 +384,81 @@ def _commit(log: Log, group: str, offsets: dict[int, int]) -> None:
     reader.close()
 
 
-def test_a_log_made_before_events_could_be_sent_again_is_taken_up(settings: EmbeddedLogSettings) -> None:
-    log = EmbeddedLog(settings)
-    old = record(key="k")
-    log.append(old)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_log_that_an_earlier_version_made_is_taken_up(settings: EmbeddedLogSettings, version: int) -> None:
+    """Version 1: before events could be sent again; 2: before values were compressed."""
+    log = EmbeddedLog(msgspec.structs.replace(settings, compression="none"))
+    old = [record(key="k"), record(LARGE)]
+    for one in old:
+        log.append(one)
     log.close()
     with sqlite3.connect(settings.path / "log.db") as database:
-        database.execute("ALTER TABLE records DROP COLUMN replay")
-        database.execute("PRAGMA user_version = 1")
+        for column in ("size", "replay")[: 3 - version]:
+            database.execute(f"ALTER TABLE records DROP COLUMN {column}")
+        database.execute(f"PRAGMA user_version = {version}")
     database.close()
     grown = EmbeddedLogSettings(path=settings.path, partitions=3)
     log = EmbeddedLog(grown)
-    again = msgspec.structs.replace(record(key="l"), replay=Replay(old.request_id, 7))
-    log.append(again)
+    new = [msgspec.structs.replace(record(key="l"), replay=Replay(old[0].request_id, 7)), record(LARGE)]
+    for one in new:
+        log.append(one)
     log.close()
     found = [one for rows in everything(EmbeddedLog(grown)).values() for _, one in rows]
-    assert sorted(found, key=lambda one: one.received_at) == [old, again]
+    assert sorted(found, key=lambda one: one.received_at) == [*old, *new]
+
+
+def test_large_requests_take_a_part_of_the_room_and_come_back_as_they_were(tmp_path: Path, opened: Opened) -> None:
+    values = [LARGE, os.urandom(50_000), LARGE[:100], b"", LARGE + b"\n\xff\x00", bytes(1_000_000)]
+    sizes = {}
+    for compression in ("none", "zstd"):
+        log = opened(EmbeddedLogSettings(path=tmp_path / compression, partitions=1, compression=compression))  # type: ignore[arg-type]
+        for value in [*values, *([LARGE] * 50)]:
+            log.append(record(value))
+        assert [one.value for _, one in everything(log)[0]] == [*values, *([LARGE] * 50)]
+        log.close()
+        with sqlite3.connect(tmp_path / compression / "log.db") as database:
+            sizes[compression] = database.execute("SELECT sum(length(value)) FROM records").fetchall()[0][0]
+        database.close()
+    assert sizes["zstd"] < sizes["none"] / 5
+
+
+def test_what_was_written_compressed_is_read_where_it_no_longer_is_asked_for(settings: EmbeddedLogSettings) -> None:
+    sent = []
+    for compression in ("zstd", "none", "zstd"):
+        log = EmbeddedLog(msgspec.structs.replace(settings, compression=compression, partitions=2))
+        sent.append(record(LARGE + compression.encode()))
+        log.append(sent[-1])
+        log.close()
+    found = [one for rows in everything(EmbeddedLog(settings)).values() for _, one in rows]
+    assert sorted(found, key=lambda one: one.received_at) == sent
+
+
+def test_a_batch_is_measured_by_what_is_read_and_not_by_what_is_written(log: EmbeddedLog) -> None:
+    for _ in range(20):
+        log.append(record(bytes(100_000)))
+    reader = log.reader([0], {}, group="p")
+    block = reader.read(0, max_bytes=200_000)
+    assert block is not None
+    assert len(block.records) == 2
+    reader.close()
+
+
+def test_threads_that_append_at_once_do_not_mix_what_they_compress(log: EmbeddedLog) -> None:
+    values = [b"%d " % number * 20_000 for number in range(40)]
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda value: log.append(record(value)), values * 3))
+    found = Counter(one.value for rows in everything(log).values() for _, one in rows)
+    assert found == Counter(values * 3)
+
+
+@pytest.mark.parametrize("damage", [b"(\xb5/\xfd nothing", b"", LARGE[:30]])
+def test_a_damaged_value_is_told_with_its_place(log: EmbeddedLog, settings: EmbeddedLogSettings, damage: bytes) -> None:
+    log.append(record())
+    log.append(record(LARGE))
+    log.append(record())
+    log.append(record(LARGE))
+    with sqlite3.connect(settings.path / "log.db") as database:
+        database.execute("UPDATE records SET value = ? WHERE size IS NOT NULL AND position & 1", (damage,))
+    database.close()
+    with pytest.raises(Unavailable, match=r"the log is damaged: .*log\.db, record 1 of partition [01] "):
+        everything(log)

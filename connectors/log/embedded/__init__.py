@@ -32,6 +32,7 @@ from connectors.log.embedded.store import (
     roll_back,
     row_id,
 )
+from connectors.log.embedded.values import stored
 from connectors.log.placement import keyed_partition, packed
 from connectors.log.settings import EmbeddedLogSettings, LogSettings
 from connectors.logger import get_logger
@@ -50,11 +51,13 @@ _WARNING_SECONDS = 600.0
 Found = TypeVar("Found")
 
 _INSERT = (
-    "INSERT INTO records (position, received_at, count, first_index, stream, request_id, replay, value)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO records (position, received_at, count, first_index, stream, request_id, replay, size, value)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_Row = tuple[int, int, int, int, str, str, str | None, bytes]
+_Row = tuple[int, int, int, int, str, str, str | None, int | None, bytes]
+_Stored = tuple[Record, bytes, int | None]
+"""A record, what is written of its value, and the value's size where that is compressed."""
 
 
 class EmbeddedLog:
@@ -64,7 +67,7 @@ class EmbeddedLog:
         """Opens the log, and makes it where it is missing. ConfigError if it is no log, or has more partitions."""
         self._settings = settings
         self._process = os.getpid()
-        self._commits: GroupCommit[list[Record], Position] = GroupCommit(
+        self._commits: GroupCommit[list[_Stored], Position] = GroupCommit(
             self._commit,
             patience=PATIENCE,
             max_bytes=_QUEUED_BYTES,
@@ -108,7 +111,12 @@ class EmbeddedLog:
     def append(self, record: Record) -> Position:
         if os.getpid() != self._process:
             raise RuntimeError("the embedded log was opened before this process forked: open it afterwards")
-        return self._commits.submit(packed(record, self._settings.packing), len(record.value))
+        compress = self._settings.compression == "zstd"
+        records = [
+            (each, *(stored(each.value) if compress else (each.value, None)))
+            for each in packed(record, self._settings.packing)
+        ]
+        return self._commits.submit(records, sum(len(value) for _, value, _ in records))
 
     def check(self) -> None:
         with failures_named(self._settings.path):
@@ -166,7 +174,7 @@ class EmbeddedLog:
         finally:
             connection.close()
 
-    def _commit(self, requests: list[list[Record]]) -> list[Position]:
+    def _commit(self, requests: list[list[_Stored]]) -> list[Position]:
         """Writes the requests in one transaction. One thread at a time is here: the leader of a group."""
         connection = self._connected()
         try:
@@ -189,19 +197,20 @@ class EmbeddedLog:
             self._retain_in_passing(connection)
         return positions
 
-    def _place(self, records: list[Record], ends: list[int], rows: list[_Row]) -> Position:
+    def _place(self, records: list[_Stored], ends: list[int], rows: list[_Row]) -> Position:
         """Gives one request's records their offsets, all in one partition, so that they keep their order."""
         if not records:
             return Position(TOPIC, 0, ends[0])
-        if records[0].keyed:
-            partition = keyed_partition(records[0].request_id, self._keyed_partitions)
+        first = records[0][0]
+        if first.keyed:
+            partition = keyed_partition(first.request_id, self._keyed_partitions)
         else:
             self._turn = partition = (self._turn + 1) % len(ends)
         offset = ends[partition]
-        for index, record in enumerate(records):
+        for index, (record, value, size) in enumerate(records):
             row = row_id(partition, offset + index)
             facts = (row, record.received_at, record.count, record.first_index, record.stream, record.request_id)
-            rows.append((*facts, None if record.replay is None else encode_replay(record.replay), record.value))
+            rows.append((*facts, None if record.replay is None else encode_replay(record.replay), size, value))
         ends[partition] = offset + len(records)
         return Position(TOPIC, partition, offset)
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from connectors.errors import HeadraceError, Transient
+from connectors.errors import HeadraceError, Transient, Unavailable
 from connectors.log import Block
 from connectors.log.embedded.store import (
     begin,
@@ -19,6 +19,7 @@ from connectors.log.embedded.store import (
     roll_back,
     row_id,
 )
+from connectors.log.embedded.values import Values
 from connectors.logger import get_logger
 from connectors.record import Record, decode_replay, now_microseconds
 
@@ -27,7 +28,7 @@ _log = get_logger()
 _COMMIT_PATIENCE = 1.0  # seconds: a commit is best effort, and the dataflow waits for it
 
 _SELECT = (
-    "SELECT position, stream, request_id, received_at, count, value, first_index, replay FROM records"
+    "SELECT position, stream, request_id, received_at, count, value, size, first_index, replay FROM records"
     " WHERE position >= ? AND position < ? ORDER BY position"
 )
 
@@ -40,6 +41,7 @@ class EmbeddedReader:
     ) -> None:
         self._directory = directory
         self._group = group
+        self._values = Values()
         self._connection = open_store(directory, all_partitions, durable=False)
         self._identity = identity_of(directory)
         self._idle: dict[int, int] = {}  # partition -> the state of the file in which it had nothing more
@@ -110,8 +112,9 @@ class EmbeddedReader:
         size = 0
         cursor = self._connection.execute(_SELECT, (row_id(partition, position), row_id(partition + 1, 0)))
         try:
-            for row, stream, request_id, received_at, count, value, first_index, replay in cursor:
+            for row, stream, request_id, received_at, count, written, packed, first_index, replay in cursor:
                 offsets.append(offset_of(row))
+                value = self._value(row, written, packed)
                 again = None if replay is None else decode_replay(replay)
                 records.append(Record(stream, request_id, received_at, count, value, first_index, again))
                 size += len(value)
@@ -120,6 +123,15 @@ class EmbeddedReader:
         finally:
             cursor.close()  # ends the read transaction: an open one would keep the WAL from being emptied
         return offsets, records
+
+    def _value(self, row: int, written: bytes, size: int | None) -> bytes:
+        try:
+            return self._values.read(written, size)
+        except ValueError as exc:
+            raise Unavailable(
+                f"the log is damaged: {file_of(self._directory)}, record {offset_of(row)} of partition {row >> 48} ({exc})",
+                remedy="move its directory away, or restore it, and start again",
+            ) from exc
 
     def _refuse_gap(self, partition: int, wanted: int, first: int, end: int | None = None) -> None:
         where = f"partition {partition} of {file_of(self._directory)}"

@@ -22,11 +22,12 @@ PATIENCE = 5.0  # seconds that a writer waits for the others
 
 _FILE = "log.db"
 _APPLICATION = 0x68656164  # "head": tells a log from any other SQLite file
-_VERSION = 2
+_VERSION = 3
 _OFFSET_BITS = 48
 _WAL_KEPT = 67_108_864  # bytes: what a WAL that once grew is cut back to
 
-# `value` is last: a row's facts are read without following the pages that a large value spills to.
+# `value` is last: a row's facts are read without following the pages that a large value spills to. `size` is what it comes
+# to where it is compressed (`values.py`).
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE partitions (partition INTEGER PRIMARY KEY, first INTEGER NOT NULL);
@@ -35,7 +36,7 @@ CREATE TABLE groups (
 ) WITHOUT ROWID;
 CREATE TABLE records (
     position INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, count INTEGER NOT NULL, first_index INTEGER NOT NULL,
-    stream TEXT NOT NULL, request_id TEXT NOT NULL, replay TEXT, value BLOB NOT NULL
+    stream TEXT NOT NULL, request_id TEXT NOT NULL, replay TEXT, size INTEGER, value BLOB NOT NULL
 );
 CREATE INDEX keyed ON records (position >> 48, received_at) WHERE substr(request_id, 15, 1) = '8';
 """
@@ -186,8 +187,10 @@ def _facts(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 def _make_or_grow(connection: sqlite3.Connection, directory: Path, partitions: int) -> None:
     application, version, existing = _facts(connection)
-    if (application, version) == (_APPLICATION, 1):  # made before events could be sent again
-        connection.execute("ALTER TABLE records ADD COLUMN replay TEXT")
+    if application == _APPLICATION and 0 < version < _VERSION:
+        if version == 1:  # made before events could be sent again
+            connection.execute("ALTER TABLE records ADD COLUMN replay TEXT")
+        connection.execute("ALTER TABLE records ADD COLUMN size INTEGER")  # made before values were compressed
         connection.execute(f"PRAGMA user_version = {_VERSION}")
         application, version, existing = _facts(connection)
     if (application, version) == (0, 0) and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():

@@ -134,7 +134,7 @@ def _opensearch(home: Path, scale: Scale) -> Iterator[Row]:
     node = OpenSearch(home / "node")
     node.start(seconds=120)
     counts: list[tuple[float, int]] = []
-    done = threading.Event()
+    done, watcher = threading.Event(), list[threading.Thread]()
 
     def count() -> int:
         found = node.call("GET", "_cat/count/logs-payments?format=json&h=count")
@@ -147,8 +147,8 @@ def _opensearch(home: Path, scale: Scale) -> Iterator[Row]:
             while not done.wait(0.05):
                 counts.append((time.time(), count()))
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        watcher.append(threading.Thread(target=watch))
+        watcher[0].start()
 
         def landed() -> Ways:
             """Events are indexed about in the order they were sent: the n-th sent is there when n are counted."""
@@ -163,6 +163,8 @@ def _opensearch(home: Path, scale: Scale) -> Iterator[Row]:
         yield from _sent_on(home, to, landed, scale, "OpenSearch")
     finally:
         done.set()
+        for thread in watcher:
+            thread.join()
         node.stop()
 
 

@@ -248,12 +248,18 @@ def config(data: Path, log: LogSettings) -> Path:
     return file
 
 
-def cpu_seconds(command: list[str], *, cwd: Path | None = None, ended: Callable[[], bool] | None = None) -> float:
+def cpu_seconds(
+    command: list[str],
+    *,
+    cwd: Path | None = None,
+    ended: Callable[[], bool] | None = None,
+    limit: float = LIMIT_SECONDS,
+) -> float:
     """The CPU time of a command and of what it starts; RuntimeError if it fails or takes too long. One that never ends
     by itself is stopped once `ended` says so."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, cwd=cwd)
-        late = threading.Timer(LIMIT_SECONDS, lambda: os.killpg(process.pid, signal.SIGKILL))
+        late = threading.Timer(limit, lambda: os.killpg(process.pid, signal.SIGKILL))
         late.start()
         try:
             while ended is not None and not ended() and os.waitid(os.P_PID, process.pid, _PEEK) is None:
@@ -273,9 +279,9 @@ def cpu_seconds(command: list[str], *, cwd: Path | None = None, ended: Callable[
     return usage.ru_utime + usage.ru_stime
 
 
-def drain(file: Path, *more: str) -> float:
+def drain(file: Path, *more: str, limit: float = LIMIT_SECONDS) -> float:
     """The CPU seconds of `headrace run --drain`."""
-    return cpu_seconds([sys.executable, "-m", "headrace", "run", "--drain", "-c", str(file), *more])
+    return cpu_seconds([sys.executable, "-m", "headrace", "run", "--drain", "-c", str(file), *more], limit=limit)
 
 
 def _headrace(topic: Topic, out: Path) -> float:

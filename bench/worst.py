@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from bench.payments import lines
-from bench.peers import drain
+from bench.peers import LIMIT_SECONDS, drain
 from bench.rows import Row, Scale, compared, difference, told
 from connectors.log import open_log
 from connectors.log.settings import EmbeddedLogSettings
@@ -93,7 +93,7 @@ def _speed(home: Path, requests: Requests, steps: str, streams: int) -> float:
             count += len(events)
         opened.close()
         counts.append(count)
-        used.append(drain(file))
+        used.append(drain(file, limit=max(LIMIT_SECONDS, streams / 10)))
     return (counts[1] - counts[0]) / difference(used[1], used[0])
 
 

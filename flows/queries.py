@@ -20,6 +20,7 @@ from flows.columns import Columns, Path
 
 _ONCE = 1_024  # texts that were run once: what may never come again is not planned for
 _SHAPES = 16  # of events whose queries are kept: a stream settles on one
+_FEW = 128  # rows
 _numbers = count()
 
 About = TypeVar("About")
@@ -58,9 +59,9 @@ class Queries:
             self._once[sql] = None
             if len(self._once) > _ONCE:
                 self._once.popitem(last=False)
-            return self._engine.sql(sql).to_arrow_table()
+            return _fitting(self._engine.sql(sql).to_arrow_table())
         self._plans.move_to_end(sql)
-        return self._engine.sql(f"EXECUTE {plan}").to_arrow_table()
+        return _fitting(self._engine.sql(f"EXECUTE {plan}").to_arrow_table())
 
     def close(self) -> None:
         """Gives up the plans and the source."""
@@ -110,6 +111,18 @@ class OfShapes(Generic[About]):
             return queries.run(sql), about
         finally:
             queries.clear()
+
+
+def _fitting(rows: pa.Table) -> pa.Table:
+    """The rows; few of them as copies, in as much memory as they need: DuckDB gives each column room for 2,048.
+
+    Of thousands of streams each holds a few rows until its table commits.
+    """
+    batches = rows.to_batches()
+    if not 0 < rows.num_rows < _FEW or len(batches) != 1:
+        return rows
+    middle = (rows.num_rows + 1) // 2
+    return pa.Table.from_batches([pa.concat_batches([batches[0].slice(0, middle), batches[0].slice(middle)])])
 
 
 class _Feed:

@@ -8,6 +8,7 @@ rows of tables that other programs made and that ask more of a row than to fit t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -44,10 +45,12 @@ _NAME, _KEY = 255, 900  # bytes of a directory's name, and of a key in S3 beside
 class OpenTable:
     """`schema` are the table's columns (`plain_schema`). The methods raise Transient, and Delta's own errors."""
 
-    def __init__(self, handle: DeltaTable, store: Callable[[], Store]) -> None:
-        """`store` gives the place of the table's files."""
-        self._store = store
+    def __init__(self, handle: DeltaTable, open_again: Callable[[], DeltaTable], store: Callable[[str], Store]) -> None:
+        """`store` gives the place of the files of a table at an address."""
         self.uri: str = handle.table_uri
+        self._open_again = open_again
+        self._store: Callable[[], Store] = partial(store, self.uri)
+        self._handle: DeltaTable | None = None
         self._longest = _NAME if "s3://" not in self.uri and "s3a://" not in self.uri else _KEY - len(self.uri)
         self._hold(handle)
 
@@ -58,7 +61,7 @@ class OpenTable:
     def offset(self, app: str) -> int:
         """The version of the newest `txn` action of an `appId` that is known; 0 before the first."""
         known = self._end.offsets.get(app)
-        return known if known is not None else self._handle.transaction_version(app) or 0
+        return known if known is not None else self._opened().transaction_version(app) or 0
 
     def unwritable(self, rows: pa.Table) -> pa.ChunkedArray | None:
         """Why each of the rows cannot be written, or null; None where all can.
@@ -81,8 +84,15 @@ class OpenTable:
         if self._is_plain:
             added = written(rows, self._partition_by, self._store())
             self._end.commit(added, offsets, rows.num_rows, self._partition_by)
+            self._handle = None
         else:
             self._write(rows, offsets, grows=grows)
+
+    def _opened(self) -> DeltaTable:
+        """Delta's own handle: some 40 kB, which a table that our commits go to seldom needs again."""
+        if self._handle is None:
+            self._handle = self._open_again()
+        return self._handle
 
     def _hold(self, handle: DeltaTable) -> None:
         self._handle = handle
@@ -100,9 +110,10 @@ class OpenTable:
 
     def _write(self, rows: pa.Table, offsets: Mapping[str, int], *, grows: bool) -> None:
         """By Delta's own writer."""
-        self._handle.update_incremental()
+        handle = self._opened()
+        handle.update_incremental()
         write_deltalake(
-            self._handle,
+            handle,
             rows,
             mode="append",
             schema_mode="merge" if grows else None,
@@ -110,7 +121,7 @@ class OpenTable:
             commit_properties=CommitProperties(app_transactions=[Transaction(*each) for each in offsets.items()]),
             post_commithook_properties=_NOTHING_AFTER,
         )
-        self._hold(self._handle)
+        self._hold(handle)
 
 
 def _too_long(column: pa.ChunkedArray, name: str, longest: int) -> pa.ChunkedArray:

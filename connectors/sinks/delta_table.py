@@ -116,20 +116,23 @@ class TableWriter(StagedRows):
     def _checkpoint(self) -> None:
         self._until_checkpoint = _CHECKPOINT_INTERVAL
         try:
-            handle = DeltaTable(self._uri, storage_options=self._options)
+            handle = self._handle()
             handle.create_checkpoint()
             self._until_checkpoint = max(_CHECKPOINT_INTERVAL, len(handle.file_uris()) // _FILES_A_COMMIT)
         except (DeltaError, OSError) as exc:  # readers take longer, and nothing else: the next may succeed
             _log.warning("no checkpoint was written", table=self._uri, reason=str(exc))
 
     def _held(self, handle: DeltaTable) -> OpenTable:
-        self._table = OpenTable(handle, lambda: self._files(handle))
+        self._table = OpenTable(handle, self._handle, self._files)
         return self._table
 
-    def _files(self, handle: DeltaTable) -> Store:
+    def _handle(self) -> DeltaTable:
+        return DeltaTable(self._uri, storage_options=self._options)
+
+    def _files(self, uri: str) -> Store:
         """The table's files, where its log says that the table is: it reads an address in its own way."""
         if self._store is None:
-            place = msgspec.structs.replace(self._settings, uri=handle.table_uri)
+            place = msgspec.structs.replace(self._settings, uri=uri)
             self._store = open_store(place, self._stream)
         return self._store
 
@@ -143,7 +146,7 @@ class TableWriter(StagedRows):
     def _open(self) -> OpenTable | None:
         if self._table is None:
             try:
-                return self._held(DeltaTable(self._uri, storage_options=self._options))
+                return self._held(self._handle())
             except TableNotFoundError:
                 return None
         return self._table

@@ -35,6 +35,17 @@ def test_a_restart_skips_what_the_table_has(tmp_path: Path) -> None:
     assert ids(tmp_path) == sent
 
 
+def test_a_restart_skips_what_the_table_has_of_a_partition_that_comes_after_the_first_commit(tmp_path: Path) -> None:
+    before = Dataflow(tmp_path)
+    landed = before.stage([event(a=1)], partition=0, offset=0) + before.stage([event(a=2)], partition=1, offset=0)
+    before.commit()
+    restarted = Dataflow(tmp_path)
+    landed += restarted.take([event(a=3)], partition=0, offset=1)
+    restarted.take([event(a=2)], partition=1, offset=0)
+    landed += restarted.take([event(a=2, b=1)], partition=1, offset=1)
+    assert ids(tmp_path) == sorted(landed)
+
+
 def test_partitions_go_into_one_commit_each_with_its_offset(tmp_path: Path) -> None:
     dataflow = Dataflow(tmp_path)
     dataflow.take([event(a=0)], partition=0)

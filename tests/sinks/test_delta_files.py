@@ -64,7 +64,7 @@ def appended(place: Path, column: pa.Array) -> DeltaTable:
     """A table with one file: the column at the top and within an object."""
     rows = pa.table({"top": column, "o": pa.StructArray.from_arrays([column], ["p"])})
     table = DeltaTable.create(str(place), rows.schema)
-    OpenTable(table, lambda: LocalStore(place)).append(rows, {"a": 1}, grows=False)
+    OpenTable(table, lambda: table, lambda _: LocalStore(place)).append(rows, {"a": 1}, grows=False)
     return DeltaTable(str(place))
 
 
@@ -229,7 +229,7 @@ def test_a_partition_may_have_any_name(tmp_path: Path) -> None:
 def test_rows_without_a_value_to_go_by_have_a_partition_of_their_own(tmp_path: Path) -> None:
     rows = pa.table({"source": ["", None, "s"], "n": [1, 2, 3]})
     table = DeltaTable.create(str(tmp_path), rows.schema, partition_by=["source"])
-    OpenTable(table, lambda: LocalStore(tmp_path)).append(rows, {}, grows=False)
+    OpenTable(table, lambda: table, lambda _: LocalStore(tmp_path)).append(rows, {}, grows=False)
     assert {row["n"]: row["source"] for row in read_table(tmp_path)} == {1: None, 2: None, 3: "s"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -133,3 +135,29 @@ def test_events_whose_columns_change_are_each_read_as_what_they_are(rounds: int)
             for _ in range(3):
                 read, about = queries.run({("x",): "any"}, pa.table({"x": array}))
                 assert (read.column("found").to_pylist(), about) == (array.to_pylist(), 1)
+
+
+def test_few_rows_are_held_in_as_much_memory_as_they_need() -> None:
+    """DuckDB's own results have room for 2,048 rows in each column: of thousands of streams, each holding a few."""
+    processor = StreamProcessor("s", Stream(id="x"), "lake", open_pipeline_engine())
+    one = batch(0, 1)
+    for _ in range(20):
+        processor.process(one)
+    before = _resident()
+    held = [processor.process(one) for _ in range(2_000)]
+    assert _resident() - before < 25_000_000
+    assert all(rows["lake"].num_rows == 1 for rows in held)
+
+
+@pytest.mark.parametrize("count", [1, 2, 127, 128, 3_000])
+def test_however_few_they_are_the_rows_are_the_same(count: int) -> None:
+    query = "SELECT range AS n, 't' || range AS text, {'a': [range, NULL], 'b': {'c': NULL}} AS deep FROM range({})"
+    queries = Queries(open_pipeline_engine())
+    plain = open_pipeline_engine().sql(query.replace("{}", str(count))).to_arrow_table()
+    for _ in range(3):
+        assert queries.run(query.replace("{}", str(count))).equals(plain)
+
+
+def _resident() -> int:
+    """The bytes of this process's memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -48,6 +48,7 @@ class TablesWriter(ABC, Generic[OneTable]):
         self._commit_rows = commit_rows
         self._commit_bytes = commit_bytes
         self._tables: dict[str, OneTable] = {}
+        self._holding: dict[str, OneTable] = {}  # those with rows: of thousands, the few that each look is about
         self._handed_over: dict[int, int] = {}
         self._commit_seconds = 0.0
         self._engine = duckdb.connect(config={"threads": 1})
@@ -62,37 +63,41 @@ class TablesWriter(ABC, Generic[OneTable]):
         for part in rows:
             table = self._table(part.stream)
             table.stage(partition, fresh(part.table, table.committed), next_offset)
+            if table.rows:
+                self._holding[part.stream] = table
         self._handed_over[partition] = next_offset
 
     def commit(self, *, everything: bool) -> None:
         """See `Writer.commit`. The oldest rows go first; the pace slows when commits take more than half of the time."""
         now = time.monotonic()
-        waiting = sorted((table for table in self._tables.values() if table.rows), key=lambda table: table.since)
+        waiting = sorted(self._holding.items(), key=lambda held: held[1].since)
         pace = max(self._interval, 2 * self._commit_seconds * len(waiting))
-        held = sum(table.bytes for table in waiting)
-        for table in waiting:
+        held = sum(table.bytes for _, table in waiting)
+        for stream, table in waiting:
             full = table.rows >= self._commit_rows or held > self._commit_bytes
             if everything or full or now - table.since >= pace:
                 began = time.monotonic()
                 held -= table.bytes
                 table.commit(self._engine)
+                del self._holding[stream]
                 self._commit_seconds += (time.monotonic() - began - self._commit_seconds) / 8
 
     def reset(self) -> None:
         """See `Writer.reset`."""
         for table in self._tables.values():
             table.reset()
+        self._holding.clear()
         self._handed_over.clear()
 
     def floor(self, partition: int) -> int | None:
         """See `Writer.floor`."""
-        held = [first for table in self._tables.values() if (first := table.first_held(partition)) is not None]
+        held = [first for table in self._holding.values() if (first := table.first_held(partition)) is not None]
         return min(held) if held else self._handed_over.get(partition)
 
     @property
     def held_bytes(self) -> int:
         """See `Writer.held_bytes`."""
-        return sum(table.bytes for table in list(self._tables.values()))
+        return sum(table.bytes for table in list(self._holding.values()))
 
     @property
     def capacity(self) -> int:

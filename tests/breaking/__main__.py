@@ -22,7 +22,7 @@ _FAILED = 1  # pytest: tests ran, and some failed
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.breaking", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MECHANISMS)}")
-    parser.add_argument("--all", action="store_true", help="every one (about a quarter of an hour)")
+    parser.add_argument("--all", action="store_true", help="every one (the better part of an hour)")
     parser.add_argument("--quick", action="store_true", help="every one that needs no server in Java and no many kills")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in MECHANISMS]:

@@ -12,7 +12,10 @@ from deltalake import DeltaTable, write_deltalake
 
 from connectors.errors import Fenced, Transient
 from connectors.sinks import delta_table
+from connectors.sinks.base import Rows
+from connectors.sinks.delta import DeltaWriter
 from connectors.sinks.delta_open import OpenTable
+from connectors.sinks.delta_table import TableWriter
 from connectors.sinks.settings import DeltaDestination
 from connectors.telemetry import DEAD_LETTERS
 from tests.logged import logged
@@ -129,6 +132,35 @@ def test_the_floor_is_the_lowest_offset_that_is_held(tmp_path: Path) -> None:
     assert dataflow.writer.floor(0) == 3
     dataflow.commit()
     assert dataflow.writer.floor(0) == 8
+
+
+def test_a_look_is_about_the_tables_that_hold_rows_and_not_about_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kept:
+        def stage(self, partition: int, rows: list[Rows], next_offset: int) -> None:
+            writer.stage(partition, [Rows(stream, part.table) for part in rows for stream in streams], next_offset)
+
+    writer = DeltaWriter(DeltaDestination(uri=f"{tmp_path}/{{stream}}"), "log-1")
+    streams = ["s0", "s1", "s2", "s3"]
+    dataflow = Dataflow(tmp_path, writer=Kept())
+    dataflow.stage([event(a=1)], offset=0)
+    writer.commit(everything=True)
+    streams = ["s2"]
+    dataflow.stage([event(a=2)], offset=5)
+    asked: list[str] = []
+    first_held = TableWriter.first_held
+
+    def noted(table: TableWriter, partition: int) -> int | None:
+        asked.append(table._stream)
+        return first_held(table, partition)
+
+    monkeypatch.setattr(TableWriter, "first_held", noted)
+    assert writer.floor(0) == 5
+    assert writer.held_bytes > 0
+    assert asked == ["s2"]
+    writer.commit(everything=True)
+    assert (writer.floor(0), writer.held_bytes, asked) == (6, 0, ["s2"])
 
 
 def test_old_log_entries_do_not_slow_a_commit_down(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ class PushWriter:
                     with self._news:
                         lane.busy = False
                         self._busy -= 1
+                        self._let_go(lane)
                         self._wake()
         except BaseException as exc:  # noqa: BLE001 -- a bug: raised where the dataflow calls, which ends the process
             self._bug = exc
@@ -196,6 +197,12 @@ class PushWriter:
                 self._news.wait(max(min(when, end) - now, 0.001))
                 self._idle -= 1
         return None
+
+    def _let_go(self, lane: Lane) -> None:
+        """Forgets a lane that holds nothing: each look goes over all there are."""
+        lanes = self._lanes.get(lane.partition, {})
+        if lane.first() is None and lanes.get(lane.stream) is lane:
+            del lanes[lane.stream]
 
     def _ready(self, now: float) -> tuple[Lane | None, float]:
         """The lane that is due first, and when; none while enough requests are under way."""

@@ -18,6 +18,7 @@ from connectors.sinks.base import Rows
 from connectors.sinks.batching import Batching
 from connectors.sinks.connection import Refusal, Unfinished
 from connectors.sinks.delta_open import OpenTable
+from connectors.sinks.lane import Lane
 from connectors.sinks.overlap import PLACE
 from connectors.sinks.pace import Pace, jittered
 from connectors.telemetry import DEAD_LETTERS
@@ -92,6 +93,29 @@ def test_rows_arrive_in_order_and_the_floor_follows_what_was_taken(tmp_path: Pat
     assert max(map(len, place.requests)) == 7
     assert sending.writer.held_bytes == 0
     assert sending.dead() == []
+
+
+def test_a_look_is_about_what_is_held_and_not_about_every_stream_there_ever_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = Failing(Transient("down"), Rejected("never"))
+    place = Place(refused)
+    sending = Sending(place, tmp_path)
+    for number in range(30):
+        end = sending.hand_over(rows_of([event(number)], first=number), stream=f"s{number}")
+    settled(lambda: sending.writer.floor(0) == end, "the floor")
+    assert (len(place.took), len(sending.dead())) == (29, 1)
+    looked_at: set[str] = set()
+    due = Lane.due
+
+    def noted(lane: Lane, *given: Any, **options: Any) -> float | None:
+        looked_at.add(lane.stream)
+        return due(lane, *given, **options)
+
+    monkeypatch.setattr(Lane, "due", noted)
+    sending.deliver(rows_of([event(1)], first=30))
+    assert looked_at == {STREAM}
+    assert len(place.took) == 30
 
 
 def test_rows_that_wait_together_are_sent_together_once_the_oldest_has_lingered(tmp_path: Path) -> None:

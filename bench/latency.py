@@ -134,21 +134,20 @@ def _opensearch(home: Path, scale: Scale) -> Iterator[Row]:
     node = OpenSearch(home / "node")
     node.start(seconds=120)
     counts: list[tuple[float, int]] = []
-    done, watcher = threading.Event(), list[threading.Thread]()
+    done = threading.Event()
 
     def count() -> int:
         found = node.call("GET", "_cat/count/logs-payments?format=json&h=count")
         return int(found[0]["count"]) if isinstance(found, list) else 0
 
+    def watch() -> None:
+        while not done.wait(0.05):
+            counts.append((time.time(), count()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
         node.call("PUT", "logs-payments", {"settings": {"number_of_replicas": 0, "refresh_interval": "100ms"}})
-
-        def watch() -> None:
-            while not done.wait(0.05):
-                counts.append((time.time(), count()))
-
-        watcher.append(threading.Thread(target=watch))
-        watcher[0].start()
 
         def landed() -> Ways:
             """Events are indexed about in the order they were sent: the n-th sent is there when n are counted."""
@@ -163,8 +162,7 @@ def _opensearch(home: Path, scale: Scale) -> Iterator[Row]:
         yield from _sent_on(home, to, landed, scale, "OpenSearch")
     finally:
         done.set()
-        for thread in watcher:
-            thread.join()
+        watcher.join()
         node.stop()
 
 

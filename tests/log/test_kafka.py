@@ -202,6 +202,10 @@ def test_every_compression_brings_back_what_was_sent(kafka: str, opened: Opened,
     [
         ({"options": {"acks": 1}}, "acks is headrace's to set"),
         ({"options": {"ssl_ca": "x"}}, "ssl_ca is no option of kafka-python"),
+        ({"options": {"linger_ms": "5ms"}}, "linger_ms is not a number of milliseconds"),
+        ({"options": {"linger_ms": -1}}, "linger_ms is not a number of milliseconds"),
+        ({"options": {"batch_size": "1MB"}}, "batch_size is not a number of bytes"),
+        ({"options": {"batch_size": True}}, "batch_size is not a number of bytes"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:

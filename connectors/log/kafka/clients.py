@@ -23,6 +23,7 @@ from connectors.log.settings import KafkaLogSettings
 REQUEST_BYTES = 2_097_152  # a request of 1 MB with its headers and the framing of its batch
 CONNECT_SECONDS = 5.0
 _LINGER_MS, _BATCH_BYTES = 5, 262_144
+_BATCHING = {"linger_ms": "milliseconds", "batch_size": "bytes"}
 
 _OURS = {  # what the promises of the log rest on, or what other settings say
     "acks",
@@ -41,9 +42,13 @@ _OURS = {  # what the promises of the log rest on, or what other settings say
 
 
 def refuse_bad_options(settings: KafkaLogSettings) -> None:
-    """ConfigError for options that no client knows, or that headrace decides."""
+    """ConfigError for options that no client knows, that headrace decides, or that are no numbers where it counts with them."""
     known = KafkaProducer.DEFAULT_CONFIG.keys() | KafkaConsumer.DEFAULT_CONFIG.keys()
-    for name in settings.options:
+    for name, value in settings.options.items():
+        if name in _BATCHING and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            raise ConfigError(
+                f"log.kafka.options.{name} is not a number of {_BATCHING[name]}", remedy="write one, without a unit"
+            )
         if name in _OURS:
             raise ConfigError(f"log.kafka.options.{name} is headrace's to set", remedy="remove it")
         if name not in known:
